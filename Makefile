@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The front door (GNU make): each target hands over to one script, and everything made lands under build/.
+# How the library is built is CMakeLists.txt's business; a project that embeds it uses that and never this file.
+
+# What may stand on the command line. Make passes these on to the scripts in the environment.
+variables := GUEST CPUS PAGES RAM KERNEL INITRD APPEND BASELINE REPEAT STRESS STRESS_SECONDS ICOUNT LEAVE_OUT TIMEOUT \
+    QEMU QEMU_FLAGS ONLY FAST
+given := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
+unknown := $(filter-out $(variables) MAKEFLAGS SHELL,$(given))
+ifneq ($(unknown),)
+$(error unknown variable: $(unknown) (make help lists them))
+endif
+
+.PHONY: help build run test bench lint format clean
+
+help:
+	@echo 'make build    compile the library, the hosted port and the example into build/release'
+	@echo 'make run      boot an unmodified Linux guest on the library, under QEMU. Variables:'
+	@echo '                GUEST=riscv64|aarch64 CPUS=1..4 PAGES=4k|2m RAM=512M KERNEL=file INITRD=file'
+	@echo '                BASELINE=1 REPEAT=n STRESS=1 LEAVE_OUT=name ICOUNT=1 TIMEOUT=seconds'
+	@echo '                (all of them: examples/hypervisor/run.sh --help)'
+	@echo 'make test     everything that can fail; installs what it lacks. ONLY=part of a step'\''s name; FAST=1'
+	@echo 'make bench    measure; table, build/bench.tsv and build/bench.json. ONLY=part of a row'\''s name'
+	@echo 'make lint     layers, style, cppcheck, clang-tidy, shellcheck'
+	@echo 'make format   clang-format over every C file'
+	@echo 'make clean    remove build/'
+
+build:
+	@tools/build.sh release
+
+run:
+	@examples/hypervisor/run.sh
+
+test:
+	@tools/test.sh
+
+bench:
+	@tools/bench.sh
+
+lint:
+	@tools/lint.sh
+
+format:
+	@tools/format.sh
+
+clean:
+	rm -rf build

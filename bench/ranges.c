@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Range operations: map, unmap, protect and drop of large and small ranges. */
+#include "bench.h"
+
+enum { REPEAT = 15, SMALL = 256 };
+
+/*
+ * Not congruent: no leaf can be larger than 4 KiB. A first map builds the tables, one after an unmap finds what the
+ * unmap left. What an unmap defers (tables, in pieces) is the `_settled` row's: the call and all that it put off.
+ */
+static void linear_4k(enum aspace_format format)
+{
+    struct aspace_map request = request_linear(0, GIB, 4 * GIB + PAGE);
+    for (unsigned r = 0; r < REPEAT; r++) {
+        struct aspace *space = space_new(format);
+        double t0 = bench_now();
+        map_or_die(space, &request);
+        double t1 = bench_now();
+        unmap_or_die(space, 0, GIB);
+        double t2 = bench_now();
+        world_settle();
+        double t3 = bench_now();
+        map_or_die(space, &request);
+        double t4 = bench_now();
+        space_drop(space);
+        double t5 = bench_now();
+        world_settle();
+        double t6 = bench_now();
+        bench_ns("map_linear_1g_4k", format, t1 - t0);
+        bench_ns("unmap_linear_1g_4k", format, t2 - t1);
+        bench_ns("unmap_linear_1g_4k_settled", format, t3 - t1);
+        bench_ns("map_linear_1g_4k_warm", format, t4 - t3);
+        bench_ns("drop_linear_1g_4k", format, t5 - t4);
+        bench_ns("drop_linear_1g_4k_settled", format, t6 - t4);
+    }
+}
+
+/* Map and unmap of one range, over and over in one space, each timed by itself. `beside` keeps the upper tables. */
+static void pair(const char *map_name, const char *unmap_name, const struct aspace_map *request, aspace_va_t beside)
+{
+    if (!bench_wanted(map_name) && !bench_wanted(unmap_name))
+        return;
+    struct aspace *space = space_new(ASPACE_FMT_X86_EPT4);
+    struct aspace_map neighbour = request_linear(beside, PAGE, 64 * GIB);
+    map_or_die(space, &neighbour);
+    for (unsigned r = 0; r < REPEAT + 1; r++) {
+        struct bench_timer map = {0}, unmap = {0};
+        for (unsigned i = 0; i < SMALL; i++) {
+            bench_go(&map);
+            map_or_die(space, request);
+            bench_stop(&map);
+            bench_go(&unmap);
+            unmap_or_die(space, request->va, request->size);
+            bench_stop(&unmap);
+            if (i % 64 == 63)
+                world_settle();
+        }
+        if (r == 0)
+            continue;
+        bench_ns(map_name, ASPACE_FMT_COUNT, bench_timer_ns(&map));
+        bench_ns(unmap_name, ASPACE_FMT_COUNT, bench_timer_ns(&unmap));
+    }
+    space_drop(space);
+    world_settle();
+}
+
+static void pairs(void)
+{
+    /* Congruent modulo 2 MiB but begun and ended amid a large page: 511 large leaves and 512 small ones at the ends. */
+    struct aspace_map request = request_linear(GIB + MIB, GIB, 4 * GIB + MIB);
+    pair("map_linear_1g_4kcong", "unmap_linear_1g_4kcong", &request, 4 * GIB);
+    request = request_linear(GIB, GIB, 4 * GIB + 2 * MIB);
+    pair("map_linear_1g_2m", "unmap_linear_1g_2m", &request, 4 * GIB);
+    request = request_linear(GIB, GIB, 4 * GIB);
+    pair("map_linear_1g_1g", "unmap_linear_1g_1g", &request, 4 * GIB);
+    request = request_alloc(ASPACE_KIND_LAZY, GIB, GIB);
+    pair("map_lazy_1g", "unmap_lazy_1g_untouched", &request, 4 * GIB);
+    request = request_linear(GIB, PAGE, 4 * GIB);
+    pair("map_4k", "unmap_4k", &request, GIB + 8 * PAGE);
+    request = request_linear(GIB, 256 * PAGE, 4 * GIB);
+    pair("map_256x4k", "unmap_256x4k", &request, GIB + 300 * PAGE);
+}
+
+static void populated(const char *suffix, unsigned max_leaf, bool zeroed)
+{
+    char map_name[64], unmap_name[64];
+    bench_name(map_name, sizeof(map_name), "map_populate_256m", suffix);
+    bench_name(unmap_name, sizeof(unmap_name), "unmap_populate_256m", suffix);
+    if (!bench_wanted(map_name) && !bench_wanted(unmap_name))
+        return;
+    struct aspace_map request = request_alloc(ASPACE_KIND_EAGER, 0, 256 * MIB);
+    request.max_leaf_level = max_leaf;
+    world_zero_data(zeroed);
+    struct aspace *space = space_new(ASPACE_FMT_X86_EPT4);
+    for (unsigned r = 0; r < (zeroed ? 5 : REPEAT); r++) {
+        double t0 = bench_now();
+        map_or_die(space, &request);
+        double t1 = bench_now();
+        unmap_or_die(space, 0, 256 * MIB);
+        world_settle();
+        double t2 = bench_now();
+        bench_ns(map_name, ASPACE_FMT_COUNT, t1 - t0);
+        bench_ns(unmap_name, ASPACE_FMT_COUNT, t2 - t1);
+    }
+    world_zero_data(false);
+    space_drop(space);
+    world_trim();
+}
+
+static void protect(void)
+{
+    struct aspace *space = space_new_4k(ASPACE_FMT_X86_EPT4);
+    struct aspace_map request = request_alloc(ASPACE_KIND_EAGER, 0, 256 * MIB);
+    map_or_die(space, &request);
+    for (unsigned r = 0; r < REPEAT; r++) {
+        double t0 = bench_now();
+        CHECK(aspace_protect(space, 0, 256 * MIB, ASPACE_R) == ASPACE_OK);
+        double t1 = bench_now();
+        CHECK(aspace_protect(space, 0, 256 * MIB, ASPACE_RW) == ASPACE_OK);
+        double t2 = bench_now();
+        bench_ns("protect_256m_rw_to_r", ASPACE_FMT_COUNT, t1 - t0);
+        bench_ns("protect_256m_r_to_rw", ASPACE_FMT_COUNT, t2 - t1);
+    }
+    space_drop(space);
+    world_trim();
+}
+
+void bench_ranges(void)
+{
+    if (bench_wanted("map_linear_1g_4k unmap_linear_1g_4k_settled map_linear_1g_4k_warm drop_linear_1g_4k_settled"))
+        for (const enum aspace_format *f = bench_formats; *f != ASPACE_FMT_COUNT; f++)
+            linear_4k(*f);
+    world_trim();
+    pairs();
+    populated("", 1, false);
+    populated("_2m", 2, false);
+    populated("_zeroed", 1, true);
+    populated("_2m_zeroed", 2, true);
+    if (bench_wanted("protect_256m_rw_to_r protect_256m_r_to_rw"))
+        protect();
+}

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The test programs: in tests/<kind>/, each file with a main is a program named <kind>-<file>. All other files of tests/
+# are support that any of them may use. tests/freestanding has a script of its own.
+
+file(GLOB_RECURSE files CONFIGURE_DEPENDS ${aspace_root}/tests/*.c)
+list(FILTER files EXCLUDE REGEX "/tests/freestanding/")
+set(mains "")
+set(support "")
+foreach(file ${files})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+  file(STRINGS ${file} main REGEX "^(int )?main\\(" LIMIT_COUNT 1)
+  if(main)
+    list(APPEND mains ${file})
+  else()
+    list(APPEND support ${file})
+  endif()
+endforeach()
+
+# What the programs and their support are compiled with.
+function(aspace_test_target target)
+  aspace_flags(${target})
+  target_include_directories(${target} PRIVATE ${aspace_root}/tests ${aspace_root}/src)
+endfunction()
+
+if(support)
+  add_library(aspace-test-support STATIC ${support})
+  aspace_test_target(aspace-test-support)
+  target_link_libraries(aspace-test-support PUBLIC aspace aspace-linux)
+endif()
+add_custom_target(tests)
+foreach(file ${mains})
+  get_filename_component(name ${file} NAME_WE)
+  get_filename_component(kind ${file} DIRECTORY)
+  get_filename_component(kind ${kind} NAME)
+  set(target ${kind}-${name})
+  add_executable(${target} ${file})
+  aspace_test_target(${target})
+  target_link_libraries(${target} PRIVATE $<TARGET_NAME_IF_EXISTS:aspace-test-support> aspace aspace-linux)
+  set_target_properties(${target} PROPERTIES OUTPUT_NAME ${name}
+    RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/tests/${kind})
+  add_dependencies(tests ${target})
+  add_test(NAME ${target} COMMAND ${target})
+endforeach()

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A backend supplies frames and verdicts for an area; the core alone writes page tables and owns the TLB. The same
+ * contract serves the library's own backends and an embedder's. Functions hold no per-fault state: all they need is
+ * passed in. They are called without page-table locks, unless said otherwise, and may be called by several CPUs at once.
+ */
+#ifndef ASPACE_BACKEND_H
+#define ASPACE_BACKEND_H
+
+#include <aspace/fault.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One page that is wanted. */
+struct aspace_fill {
+    struct aspace *space;
+    void *ctx;           /* aspace_map.backend_ctx */
+    uint64_t area_id;
+    aspace_va_t va;      /* page aligned */
+    uint64_t offset;     /* object offset of va, bytes */
+    uint32_t access;     /* what is being attempted */
+    uint32_t rights;     /* what the area allows now */
+    unsigned max_order;  /* a frame of up to 2^max_order pages could be used: va is aligned for it */
+};
+
+/* What the backend supplies. */
+struct aspace_page {
+    aspace_pa_t pa;      /* contents final before fill returns */
+    unsigned order;      /* 0, or at most max_order: pa and va aligned to it */
+    uint32_t rights;     /* the rights to map with, a subset of fill.rights; 0 means fill.rights */
+};
+
+struct aspace_backend {
+    const char *name;
+
+    /*
+     * Supply the page for a fault. DONE with *page filled, or any other answer, which the fault then gives. Must not
+     * block: answer WOULD_BLOCK or NEEDS_IO. If another CPU was faster, `release` is called for the page at once.
+     */
+    enum aspace_fault_result (*fill)(const struct aspace_fill *fill, struct aspace_page *page);
+
+    /* A page that fill supplied is no longer mapped: no CPU can reach it and no reader holds it. NULL: frames are
+     * borrowed and nobody needs to know. Called without locks, once a page (or piece of a huge page). */
+    void (*release)(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned order);
+
+    /* The last page of the mapping is gone, and nothing of the library will use ctx again. May be NULL. */
+    void (*unmapped)(void *ctx, uint64_t area_id);
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

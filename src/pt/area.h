@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Area records: what the index in a mapping value stands for. Immutable once published but for the two counters; found
+ * by index, lock-free; reused only after a grace period. Owns allocation of indices and of 64-bit ids.
+ */
+#ifndef PT_AREA_H
+#define PT_AREA_H
+
+#include "pt/slot.h"
+#include "sync/host.h"
+
+enum {
+    AREA_OWNED = 1u << 0,  /* present leaves own their frames: freed to the HAL when unmapped */
+    AREA_ZERO = 1u << 1,   /* unfilled pages are zero-filled frames of the default attribute */
+    AREA_HUGE = 1u << 2,   /* a fault may use a huge frame */
+    AREA_LINEAR = 1u << 3, /* present leaves are pa + (va - va_base) */
+    AREA_STATIC = 1u << 4, /* a fault never fills: ARMED slots change under the lock only */
+    AREA_CUSTOM = 1u << 5, /* the backend is told of every page released */
+    AREA_COUNT = 1u << 6,  /* faults are counted in the record */
+    AREA_ROM = 1u << 7,    /* leaves never get the write right */
+};
+
+struct area {
+    aspace_va_t va_base; /* of the map call: offsets count from here for as long as any page of it lives */
+    uint64_t size;
+    uint64_t id;
+    aspace_pa_t pa; /* LINEAR, ROM: of va_base */
+    uint64_t offset; /* CUSTOM: object offset of va_base */
+    uint64_t cookie;
+    const struct aspace_backend *backend;
+    void *ctx;
+    const struct aspace_doorbell *doorbells;
+    uint32_t doorbell_count;
+    uint32_t index;
+    uint8_t kind, max_rights, attr, fork;
+    uint8_t flags, max_level;
+    uint64_t pages;  /* 4 KiB pages still mapped or awaiting release; 0: the record dies */
+    uint64_t faults; /* with AREA_COUNT */
+} __attribute__((aligned(128)));
+_Static_assert(sizeof(struct area) == 128, "thirty-one records and a header share a page");
+
+/* A zeroed record with an index of its own; NULL when out of memory or indices. */
+struct area *area_alloc(struct aspace_host *host);
+void area_free(struct aspace_host *host, struct area *area);
+uint64_t area_new_id(struct aspace_host *host);
+
+static inline struct area *area_get(const struct aspace_host *host, uint32_t index)
+{
+    struct area *page = seam_load_acquire(&seam_load_acquire(&host->area_dir[index >> 14])[index >> 5 & 511]);
+    return page + (index & 31);
+}
+
+static inline struct area *value_area(const struct aspace_host *host, value_t v)
+{
+    return area_get(host, VALUE_INDEX(v));
+}
+
+/* How ARMED slots of this area are marked. */
+static inline uint64_t area_how(const struct area *area)
+{
+    return (area->flags & AREA_ZERO ? SLOT_ZERO : 0) | (area->flags & AREA_HUGE ? SLOT_HUGE : 0);
+}
+
+/* Rights of a leaf where the value says `rights`. */
+static inline uint32_t area_leaf_rights(const struct area *area, uint32_t rights)
+{
+    return area->flags & AREA_ROM ? rights & ~(uint32_t)ASPACE_W : rights;
+}
+
+/* Give cached indices and empty record pages back: no other call may be in progress on the host. */
+void area_trim(struct aspace_host *host);
+
+#endif

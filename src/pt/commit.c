@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The commit phase of range operations. Every node that is changed is locked by the operation, or private to it;
+ * everything that can be needed is in op->pages and in the gather's reserve. Nothing here can fail.
+ */
+#include "pt/op.h"
+
+struct node *op_take_page(struct op *op)
+{
+    struct node *page = op->pages;
+    ASSERT(page);
+    op->pages = page->next;
+    op->have--;
+    page->next = NULL;
+    return page;
+}
+
+void op_set(struct op *op, struct node *n, unsigned lo, unsigned hi, value_t v)
+{
+    bool large = node_dense_order(op->F, n->level) != 0;
+    struct node *dense = n->dense, **list = large ? &op->spill_root : &op->pages, *before = *list;
+    node_set(n, lo, hi, v, list);
+    if (dense && !n->dense) {
+        *list = before; /* not to be reused at once: readers may still look at it */
+        gather_page(&op->g, dense);
+    } else if (!dense && n->dense && !large) {
+        op->have--;
+    }
+}
+
+/* Inside the section nothing can be deferred, so a record that dies becomes an item. */
+void op_put_pages(struct op *op, struct area *area, uint64_t pages)
+{
+    if (area == op->put_area) {
+        op->put_pages += pages;
+        return;
+    }
+    if (op->put_pages && !__atomic_sub_fetch(&op->put_area->pages, op->put_pages, __ATOMIC_ACQ_REL))
+        gather_area(&op->g, op->put_area);
+    op->put_area = area;
+    op->put_pages = pages;
+}
+
+struct node *op_new_node(struct op *op, unsigned level)
+{
+    struct node *n = op_take_page(op);
+    n->level = (uint8_t)level;
+    if (op->pt->quota_tables)
+        op->quota--;
+    COUNT(pt_this_cpu(op->pt)->tables, 1);
+    return n;
+}
+
+void op_publish_table(struct op *op, struct node *n, unsigned i, const struct node *child)
+{
+    op_clean(op, node_slots(child), node_entries(op->F, child->level));
+    slot_publish(node_slots(n) + i, fmt_table_entry(op->F, op->C, node_pa(child)));
+    op_clean(op, node_slots(n) + i, 1);
+}
+
+static bool breaks(const struct op *op)
+{
+    return op->F->break_before_make && !(op->C->features & ASPACE_FEAT_BBML2);
+}
+
+/* ---------------------------------------------------------------------------------------------------- opening (T8) */
+
+static void fill_split(struct op *op, struct node *child, uint64_t e)
+{
+    const struct fmt *F = op->F;
+    unsigned level = child->level, end = node_entries(F, level);
+    uint64_t *slots = node_slots(child), span = slot_span(F, level);
+    if (slot_kind(F, level + 1, e) == SLOT_PARKED) {
+        uint64_t pa = slot_parked_pa(F, e), ad = e & (SLOT_PARKED_A | SLOT_PARKED_D);
+        for (unsigned k = 0; k < end; k++)
+            slots[k] = slot_parked(F, op->C, level, pa + k * span, ad);
+        return;
+    }
+    uint64_t small = fmt_split(F, level + 1, e), step = fmt_addr_bits(F, span);
+    for (unsigned k = 0; k < end; k++)
+        slots[k] = small + k * step;
+}
+
+/* A leaf becomes a table of the same leaves. Hardware may set accessed or dirty until the exchange, hence the CAS;
+ * where the leaf size must not change under a cached translation, break before make. */
+static void split_leaf(struct op *op, struct node *n, unsigned i, struct node *child, aspace_va_t slot_va)
+{
+    uint64_t *slot = node_slots(n) + i, e = slot_load(slot);
+    bool present = fmt_present(op->F, n->level, e);
+    if (present)
+        gather_flush_range(&op->g, slot_va, slot_va + slot_span(op->F, n->level), n->level, 1);
+    if (present && breaks(op)) {
+        e = slot_xchg(slot, op_busy(op, n->level));
+        gather_flush(&op->g);
+        fill_split(op, child, e);
+        op_publish_table(op, n, i, child);
+    } else {
+        uint64_t table = fmt_table_entry(op->F, op->C, node_pa(child));
+        do {
+            fill_split(op, child, e);
+            op_clean(op, node_slots(child), node_entries(op->F, child->level));
+        } while (!slot_cas(slot, &e, table));
+        op_clean(op, slot, 1);
+    }
+    COUNT(pt_this_cpu(op->pt)->splits, 1);
+}
+
+struct node *op_open(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va)
+{
+    struct node *child = op_new_node(op, n->level - 1u);
+    unsigned end = node_entries(op->F, child->level);
+    value_t v = node_value(n, i);
+    uint64_t e = slot_load(node_slots(n) + i);
+    child->lock = op->tag; /* born locked (R4) */
+    child->next = op->locked;
+    op->locked = child;
+    child->count = (uint16_t)end;
+    child->n_segs = 1;
+    child->segs[0] = (struct seg){0, (uint16_t)end, v};
+    if (slot_kind(op->F, n->level, e) == SLOT_BUSY) {
+        uint64_t how = area_how(value_area(op->pt->host, v));
+        slots_fill(node_slots(child), 0, end, slot_armed(op->C, child->level, v, how));
+        op_publish_table(op, n, i, child);
+    } else {
+        split_leaf(op, n, i, child, slot_va);
+    }
+    return child;
+}
+
+/* ------------------------------------------------------------------------------------------------ contiguous runs */
+
+/* Take the run that slot i is in apart. Members of a run must agree, so the whole run is absent in between. */
+static void break_run(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va)
+{
+    unsigned run = 1u << op->C->run_lg2, first = i & ~(run - 1);
+    uint64_t *slots = node_slots(n), kept[16];
+    ASSERT(run <= 16);
+    aspace_va_t va = slot_va & ~(((uint64_t)run << 12) - 1);
+    for (unsigned k = 0; k < run; k++)
+        kept[k] = slot_xchg(slots + first + k, op_busy(op, 0));
+    gather_flush_range(&op->g, va, va + ((uint64_t)run << 12), 0, run);
+    gather_flush(&op->g);
+    for (unsigned k = 0; k < run; k++)
+        slot_publish(slots + first + k, fmt_unrun(op->F, kept[k], first + k));
+}
+
+/* Runs that [lo, hi) has a part in, or with `all` any part of them whatever. */
+static void break_runs(struct op *op, struct node *n, struct seg g, aspace_va_t va, unsigned all)
+{
+    unsigned run = 1u << op->C->run_lg2;
+    if (run == 1)
+        return;
+    for (unsigned i = g.lo; i < g.hi; i = (i | (run - 1)) + 1) {
+        bool whole = !(i & (run - 1)) && i + run <= g.hi;
+        uint64_t e = slot_peek(node_slots(n) + i);
+        if ((all || !whole) && fmt_present(op->F, 0, e) && fmt_in_run(op->F, e))
+            break_run(op, n, i, va + ((uint64_t)(i - g.lo) << 12));
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------------------- unmap */
+
+static uint64_t page_index(const struct area *area, aspace_va_t va)
+{
+    return (va - area->va_base) >> 12;
+}
+
+/* Give up what a slot of an OWNED or CUSTOM area held. Returns the pages that the operation takes back: those of CUSTOM
+ * areas are taken back when the backend has been told. */
+static uint64_t give_up(struct op *op, const struct node *n, unsigned i, uint64_t old, aspace_va_t va)
+{
+    const struct fmt *F = op->F;
+    struct area *area = value_area(op->pt->host, node_value(n, i));
+    unsigned order = level_order(F, n->level);
+    bool present = fmt_present(F, n->level, old);
+    if (!present && slot_absent_kind(old) != SLOT_PARKED)
+        return 1ull << order;
+    if (present)
+        gather_flush_range(&op->g, va, va + slot_span(F, n->level), n->level, 1);
+    aspace_pa_t pa = present ? fmt_output(F, op->C, n->level, old, i) : slot_parked_pa(F, old);
+    if (area->flags & AREA_CUSTOM) {
+        gather_custom(&op->g, area, page_index(area, va), pa, order);
+        return 0;
+    }
+    if (area->flags & AREA_OWNED) {
+        gather_frame(&op->g, pa, order);
+        pt_account_frames(op->pt, -(1ll << order));
+    }
+    return 1ull << order;
+}
+
+/* Borrowed frames, or none: nothing to look at but whether a TLB can hold them (R6). */
+static void clear_plain(struct op *op, struct node *n, struct seg g, aspace_va_t va, const struct area *area)
+{
+    uint64_t *slots = node_slots(n), vacant = op_vacant(op, 0);
+    for (unsigned i = g.lo; i < g.hi; i++)
+        slot_store(slots + i, vacant);
+    if (area->flags & AREA_LINEAR)
+        gather_flush_range(&op->g, va, va + ((uint64_t)(g.hi - g.lo) << 12), 0, (uint64_t)(g.hi - g.lo));
+}
+
+static void unmap_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned lo, unsigned hi)
+{
+    struct seg g = {0, 0, 0};
+    uint64_t *slots = node_slots(n);
+    bool any = false;
+    for (unsigned i = lo; node_next_seg(n, i, hi, &g); i = g.hi) {
+        struct area *area = value_area(op->pt->host, g.value);
+        aspace_va_t seg_va = va + ((uint64_t)(g.lo - lo) << 12);
+        uint64_t pages = (uint64_t)(g.hi - g.lo);
+        break_runs(op, n, g, seg_va, 0);
+        if (area->flags & (AREA_OWNED | AREA_CUSTOM)) {
+            pages = 0;
+            for (unsigned k = g.lo; k < g.hi; k++)
+                pages += give_up(op, n, k, slot_xchg(slots + k, op_vacant(op, 0)),
+                                 seg_va + ((uint64_t)(k - g.lo) << 12));
+        } else {
+            clear_plain(op, n, g, seg_va, area);
+        }
+        op_put_pages(op, area, pages);
+        n->count = (uint16_t)(n->count - (g.hi - g.lo));
+        any = true;
+    }
+    if (any) {
+        op_set(op, n, lo, hi, 0);
+        op_clean(op, slots + lo, hi - lo);
+    }
+}
+
+/* T6: the child and all below it are locked and doomed; faults that are in it may still fill its leaves, which the
+ * harvest after the grace period finds. */
+static void unlink_child(struct op *op, struct node *n, unsigned i, aspace_va_t va)
+{
+    struct node *child = pt_child(op->pt, slot_peek(node_slots(n) + i));
+    aspace_va_t end = va + slot_span(op->F, n->level);
+    slot_publish(node_slots(n) + i, op_vacant(op, n->level));
+    gather_flush_range(&op->g, va, end, 0, (end - va) >> 12);
+    op->g.max_lg2 = op->g.max_lg2 > op->F->shift[n->level] ? op->g.max_lg2 : op->F->shift[n->level];
+    op->g.tables = true;
+    gather_table(&op->g, child, va);
+    n->count--;
+}
+
+/* [va, end) is one whole slot. Returns whether it held anything. */
+static bool unmap_whole(struct op *op, struct node *n, unsigned i, aspace_va_t va)
+{
+    uint64_t *slot = node_slots(n) + i, e = slot_peek(slot);
+    switch (slot_kind(op->F, n->level, e)) {
+    case SLOT_EMPTY:
+        return false;
+    case SLOT_TABLE:
+        if (!pt_child(op->pt, e)->doomed)
+            op_commit_unmap(op, pt_child(op->pt, e), va, va + slot_span(op->F, n->level));
+        else
+            unlink_child(op, n, i, va);
+        return true;
+    default: {
+        struct area *area = value_area(op->pt->host, node_value(n, i));
+        op_put_pages(op, area, give_up(op, n, i, slot_xchg(slot, op_vacant(op, n->level)), va));
+        n->count--;
+        return true;
+    }
+    }
+}
+
+static void unmap_part(struct op *op, struct node *n, unsigned i, aspace_va_t va, aspace_va_t end)
+{
+    uint64_t e = slot_peek(node_slots(n) + i);
+    enum slot_kind kind = slot_kind(op->F, n->level, e);
+    if (kind == SLOT_EMPTY)
+        return;
+    struct node *child = kind == SLOT_TABLE ? pt_child(op->pt, e)
+                                            : op_open(op, n, i, va & ~(slot_span(op->F, n->level) - 1));
+    op_commit_unmap(op, child, va, end);
+}
+
+void op_commit_unmap(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end)
+{
+    unsigned lo = slot_index(op->F, n->level, va), hi = slot_index(op->F, n->level, end - 1) + 1;
+    bool any = false;
+    if (n->level == 0) {
+        unmap_leaf(op, n, va, lo, hi);
+        return;
+    }
+    for (unsigned i = lo; i < hi; i++) {
+        aspace_va_t next = slot_clip(op->F, n->level, va, end);
+        if (covers(op, n->level, va, next))
+            any |= unmap_whole(op, n, i, va);
+        else
+            unmap_part(op, n, i, va, next);
+        va = next;
+    }
+    if (any && op_owns(op, n)) {
+        op_set(op, n, lo, hi, 0);
+        op_clean(op, node_slots(n) + lo, hi - lo);
+    }
+}
+
+/* -------------------------------------------------------------------------------------------------------- protect */
+
+static uint64_t unpark(const struct op *op, const struct area *area, unsigned level, uint64_t e, uint32_t rights)
+{
+    uint64_t leaf = fmt_leaf(op->F, op->C, level, rights, area->attr) |
+                    fmt_addr_bits(op->F, slot_parked_pa(op->F, e));
+    return op->C->features & ASPACE_FEAT_AD
+               ? fmt_with_ad(op->F, leaf, e & SLOT_PARKED_A, e & SLOT_PARKED_D)
+               : leaf;
+}
+
+static uint64_t park(const struct op *op, unsigned level, uint64_t e, unsigned i)
+{
+    uint64_t ad = (fmt_accessed(op->F, e) ? SLOT_PARKED_A : 0) | (fmt_dirty(op->F, e) ? SLOT_PARKED_D : 0);
+    return slot_parked(op->F, op->C, level, fmt_output(op->F, op->C, level, e, i), ad);
+}
+
+static void sync_icache(const struct op *op, aspace_pa_t pa, unsigned level)
+{
+    const struct aspace_hal *hal = op->pt->host->hal;
+    if (hal->icache_sync)
+        hal->icache_sync(op->pt->host->ctx, pa, slot_span(op->F, level));
+}
+
+/* What the slot becomes. A backend that mapped a page with fewer rights than the area allows is asked again at the
+ * next fault, so rights are never added to its leaves. */
+static uint64_t protected_slot(const struct op *op, const struct node *n, unsigned i, uint64_t e, value_t v)
+{
+    const struct area *area = value_area(op->pt->host, v);
+    uint32_t rights = area_leaf_rights(area, VALUE_RIGHTS(v));
+    switch (slot_kind(op->F, n->level, e)) {
+    case SLOT_LEAF:
+        if (area->flags & AREA_CUSTOM)
+            rights &= fmt_leaf_rights(op->F, op->C, e);
+        return rights ? fmt_with_rights(op->F, op->C, n->level, e, rights) : park(op, n->level, e, i);
+    case SLOT_PARKED:
+        return rights ? unpark(op, area, n->level, e, rights) : e;
+    default: /* ARMED, or BUSY by R3 */
+        return slot_armed(op->C, n->level, v, area_how(area));
+    }
+}
+
+static uint32_t granted(const struct op *op, unsigned level, uint64_t e)
+{
+    return fmt_present(op->F, level, e) ? fmt_leaf_rights(op->F, op->C, e) : 0;
+}
+
+static void protect_slot(struct op *op, struct node *n, unsigned i, value_t v, aspace_va_t va)
+{
+    uint64_t *slot = node_slots(n) + i, e = slot_load(slot), new;
+    do {
+        new = protected_slot(op, n, i, e, v);
+        if (new == e)
+            return;
+    } while (!slot_cas(slot, &e, new));
+    uint32_t before = granted(op, n->level, e), after = granted(op, n->level, new);
+    if (before & ~after)
+        gather_flush_range(&op->g, va, va + slot_span(op->F, n->level), n->level, 1);
+    if (after & ~before & ASPACE_X)
+        sync_icache(op, fmt_output(op->F, op->C, n->level, new, i), n->level);
+}
+
+/*
+ * A stretch of present leaves of one area where no one but the lock's owner changes leaves (no hardware accessed/dirty,
+ * R6): the same change to each, by plain stores. Returns the slot at which it stopped.
+ */
+static unsigned protect_plain(struct op *op, struct node *n, struct seg g, value_t v, aspace_va_t va)
+{
+    const struct area *area = value_area(op->pt->host, v);
+    uint32_t rights = area_leaf_rights(area, VALUE_RIGHTS(v));
+    uint64_t *slots = node_slots(n), e = slot_peek(slots + g.lo);
+    unsigned i = g.lo;
+    if ((op->C->features & ASPACE_FEAT_AD) || !rights || (area->flags & AREA_CUSTOM) || !fmt_present(op->F, 0, e))
+        return g.lo;
+    uint32_t before = fmt_leaf_rights(op->F, op->C, e);
+    uint64_t flip = e ^ fmt_with_rights(op->F, op->C, 0, e, rights);
+    uint64_t same = e & ~fmt_addr_bits(op->F, SLOT_PA);
+    if (rights & ~before & ASPACE_X && op->pt->host->hal->icache_sync)
+        return g.lo;
+    for (; i < g.hi; i++) {
+        e = slot_peek(slots + i);
+        if ((e & ~fmt_addr_bits(op->F, SLOT_PA)) != same)
+            break;
+        slot_store(slots + i, e ^ flip);
+    }
+    if (before & ~rights)
+        gather_flush_range(&op->g, va, va + ((uint64_t)(i - g.lo) << 12), 0, (uint64_t)(i - g.lo));
+    return i;
+}
+
+static void protect_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned lo, unsigned hi)
+{
+    struct seg g = {0, 0, 0};
+    for (unsigned i = lo; node_next_seg(n, i, hi, &g); i = g.hi) {
+        value_t v = VALUE(VALUE_INDEX(g.value), op->rights);
+        aspace_va_t seg_va = va + ((uint64_t)(g.lo - lo) << 12);
+        if (v == g.value)
+            continue;
+        break_runs(op, n, g, seg_va, 1);
+        for (unsigned k = g.lo; k < g.hi;) {
+            aspace_va_t at = seg_va + ((uint64_t)(k - g.lo) << 12);
+            unsigned to = protect_plain(op, n, (struct seg){(uint16_t)k, g.hi, g.value}, v, at);
+            if (to == k)
+                protect_slot(op, n, to++, v, at);
+            k = to;
+        }
+        op_set(op, n, g.lo, g.hi, v);
+    }
+    op_clean(op, node_slots(n) + lo, hi - lo);
+}
+
+void op_commit_protect(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end)
+{
+    unsigned lo = slot_index(op->F, n->level, va), hi = slot_index(op->F, n->level, end - 1) + 1;
+    if (n->level == 0) {
+        protect_leaf(op, n, va, lo, hi);
+        return;
+    }
+    for (unsigned i = lo; i < hi; i++) {
+        aspace_va_t next = slot_clip(op->F, n->level, va, end);
+        uint64_t e = slot_peek(node_slots(n) + i);
+        if (slot_kind(op->F, n->level, e) == SLOT_TABLE) {
+            op_commit_protect(op, pt_child(op->pt, e), va, next);
+        } else if (covers(op, n->level, va, next)) {
+            value_t v = VALUE(VALUE_INDEX(node_value(n, i)), op->rights);
+            protect_slot(op, n, i, v, va);
+            op_set(op, n, i, i + 1, v);
+            op_clean(op, node_slots(n) + i, 1);
+        } else {
+            op_commit_protect(op, op_open(op, n, i, va & ~(slot_span(op->F, n->level) - 1)), va, next);
+        }
+        va = next;
+    }
+}
+
+/* -------------------------------------------------------------------------------------------------------- discard */
+
+/* T11, first half: filled slots become BUSY until the flush is acknowledged. */
+static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t va)
+{
+    uint64_t *slot = node_slots(n) + i, e = slot_load(slot);
+    enum slot_kind kind = slot_kind(op->F, n->level, e);
+    struct area *area = value_area(op->pt->host, node_value(n, i));
+    if ((kind != SLOT_LEAF && kind != SLOT_PARKED) || !(area->flags & (AREA_OWNED | AREA_CUSTOM)))
+        return;
+    uint64_t back = give_up(op, n, i, slot_xchg(slot, op_busy(op, n->level)), va);
+    if (!back) /* the release will take the pages of the page back, but they stay mapped */
+        seam_add(&area->pages, 1ull << level_order(op->F, n->level));
+}
+
+/* ARMED slots of upper nodes are left to the faults, so a fault may have made a table here meanwhile: what it filled is
+ * later than this discard, and its table is not ours to touch. */
+void op_commit_discard(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end)
+{
+    bool mine = op_owns(op, n);
+    unsigned lo = slot_index(op->F, n->level, va), hi = slot_index(op->F, n->level, end - 1) + 1;
+    for (unsigned i = lo; i < hi; i++) {
+        aspace_va_t next = slot_clip(op->F, n->level, va, end);
+        uint64_t e = slot_peek(node_slots(n) + i);
+        enum slot_kind kind = slot_kind(op->F, n->level, e);
+        if (kind == SLOT_TABLE)
+            op_commit_discard(op, pt_child(op->pt, e), va, next);
+        else if (mine && covers(op, n->level, va, next))
+            discard_slot(op, n, i, va);
+        else if (mine && (kind == SLOT_LEAF || kind == SLOT_PARKED) &&
+                 (value_area(op->pt->host, node_value(n, i))->flags & (AREA_OWNED | AREA_CUSTOM)))
+            op_commit_discard(op, op_open(op, n, i, va & ~(slot_span(op->F, n->level) - 1)), va, next);
+        va = next;
+    }
+}
+
+/* T11, second half. */
+void op_discard_rearm(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end)
+{
+    bool mine = op_owns(op, n);
+    unsigned lo = slot_index(op->F, n->level, va), hi = slot_index(op->F, n->level, end - 1) + 1;
+    for (unsigned i = lo; i < hi; i++) {
+        aspace_va_t next = slot_clip(op->F, n->level, va, end);
+        uint64_t *slot = node_slots(n) + i, e = slot_peek(slot);
+        if (slot_kind(op->F, n->level, e) == SLOT_TABLE) {
+            op_discard_rearm(op, pt_child(op->pt, e), va, next);
+        } else if (mine && e == op_busy(op, n->level)) {
+            value_t v = node_value(n, i);
+            slot_publish(slot, slot_armed(op->C, n->level, v, area_how(value_area(op->pt->host, v))));
+        }
+        va = next;
+    }
+    op_clean(op, node_slots(n) + lo, hi - lo);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Commit of map: leaves and markers into slots that are EMPTY, or BUSY since they were unmapped in the same step. */
+#include "pt/op.h"
+
+/* The word of the next frame (pa | order), which stays. */
+static uint64_t frame_next(const struct pt_map *m)
+{
+    return node_slots(m->frames)[m->at];
+}
+
+/* Takes the first `bytes` of it. A huge frame is used in pieces where a table is there already. Pages of words that are
+ * used up go back to the operation. */
+static uint64_t frame_take(struct op *op, struct pt_map *m, uint64_t bytes)
+{
+    uint64_t *word = &node_slots(m->frames)[m->at], pa = *word & ~4095ull;
+    uint64_t size = 4096ull << (*word & 4095);
+    *word += bytes;
+    if ((pa + bytes) & (size - 1))
+        return pa;
+    if (++m->at < m->frames->count)
+        return pa;
+    struct node *page = m->frames;
+    m->frames = page->next;
+    m->at = 0;
+    page->next = op->pages;
+    op->pages = page;
+    op->have++;
+    return pa;
+}
+
+static bool placeable(const struct op *op, unsigned level, aspace_va_t va, aspace_va_t end)
+{
+    const struct pt_map *m = op->map;
+    if (!covers(op, level, va, end))
+        return false;
+    switch ((enum map_source)m->source) {
+    case MAP_ARM:
+        return true;
+    case MAP_LINEAR:
+        return level <= m->max_level && op->C->leaf_levels >> level & 1;
+    case MAP_FRAMES:
+        return (frame_next(m) & 4095) == level_order(op->F, level);
+    }
+    return false;
+}
+
+static uint64_t linear_pa(const struct pt_map *m, aspace_va_t va)
+{
+    return m->area->pa + (va - m->area->va_base);
+}
+
+/* The entry for one slot. */
+static uint64_t entry_for(struct op *op, unsigned level, aspace_va_t va)
+{
+    struct pt_map *m = op->map;
+    const struct area *area = m->area;
+    uint32_t rights = area_leaf_rights(area, VALUE_RIGHTS(m->value));
+    if (m->source == MAP_ARM)
+        return slot_armed(op->C, level, m->value, area_how(area));
+    uint64_t pa = m->source == MAP_LINEAR ? linear_pa(m, va) : frame_take(op, m, slot_span(op->F, level));
+    if (!rights)
+        return slot_parked(op->F, op->C, level, pa, 0);
+    return fmt_leaf(op->F, op->C, level, rights, area->attr) | fmt_addr_bits(op->F, pa);
+}
+
+/* Entries from `first` on, `step` apart. A private table takes ordinary stores, which vectorise. */
+static void fill_linear(uint64_t *slots, unsigned n, uint64_t first, uint64_t step, unsigned private)
+{
+    if (private)
+        for (unsigned k = 0; k < n; k++)
+            slots[k] = first + k * step;
+    else
+        for (unsigned k = 0; k < n; k++)
+            slot_store(slots + k, first + k * step);
+}
+
+/* Whole runs among slots [lo, hi) whose output addresses are aligned like their input addresses. */
+static void join_runs(const struct op *op, uint64_t *slots, unsigned lo, unsigned hi, uint64_t pa)
+{
+    unsigned run = 1u << op->C->run_lg2;
+    uint64_t mask = ((uint64_t)run << 12) - 1;
+    if (run == 1 || ((pa - ((uint64_t)lo << 12)) & mask))
+        return;
+    for (unsigned i = (lo + run - 1) & ~(run - 1); i + run <= hi; i += run)
+        for (unsigned k = 0; k < run; k++)
+            slot_store(slots + i + k, fmt_run(op->F, slot_peek(slots + i + k)));
+}
+
+/* Slots [lo, hi) of one node, all to be placed at this level. Entries become visible by themselves: each is final. */
+static void place(struct op *op, struct node *n, unsigned lo, unsigned hi, aspace_va_t va)
+{
+    uint64_t *slots = node_slots(n), span = slot_span(op->F, n->level);
+    unsigned private = n->lock == 0;
+    seam_fence_release();
+    if (op->map->source == MAP_FRAMES) {
+        for (unsigned i = lo; i < hi; i++)
+            slot_publish(slots + i, entry_for(op, n->level, va + (i - lo) * span));
+    } else {
+        uint64_t first = entry_for(op, n->level, va), step = 0;
+        bool present = fmt_present(op->F, n->level, first);
+        if (present)
+            step = fmt_addr_bits(op->F, span);
+        else if (op->map->source == MAP_LINEAR)
+            step = slot_park_xor(op->F) ? 0 - span : span;
+        fill_linear(slots + lo, hi - lo, first, step, private);
+        if (present && !n->level)
+            join_runs(op, slots, lo, hi, linear_pa(op->map, va));
+    }
+    n->count = (uint16_t)(n->count + (hi - lo));
+}
+
+static void map_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned lo, unsigned hi)
+{
+    place(op, n, lo, hi, va);
+    op_set(op, n, lo, hi, op->map->value);
+    op_clean(op, node_slots(n) + lo, hi - lo);
+}
+
+/* T3': a private table, filled, then published final. */
+static void map_child(struct op *op, struct node *n, unsigned i, aspace_va_t va, aspace_va_t end)
+{
+    struct node *child = op_new_node(op, n->level - 1u);
+    unsigned lo = slot_index(op->F, child->level, va), hi = slot_index(op->F, child->level, end - 1) + 1;
+    slots_fill(node_slots(child), 0, lo, slot_empty(op->C, child->level));
+    slots_fill(node_slots(child), hi, node_entries(op->F, child->level), slot_empty(op->C, child->level));
+    if (child->level)
+        slots_fill(node_slots(child), lo, hi, slot_empty(op->C, child->level));
+    op_commit_map(op, child, va, end);
+    op_publish_table(op, n, i, child);
+    n->count++;
+}
+
+void op_commit_map(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end)
+{
+    const struct fmt *F = op->F;
+    unsigned lo = slot_index(F, n->level, va), hi = slot_index(F, n->level, end - 1) + 1;
+    bool any = false;
+    if (n->level == 0) {
+        map_leaf(op, n, va, lo, hi);
+        return;
+    }
+    for (unsigned i = lo; i < hi;) {
+        aspace_va_t next = slot_clip(F, n->level, va, end);
+        uint64_t e = slot_peek(node_slots(n) + i);
+        if (slot_kind(F, n->level, e) == SLOT_TABLE) {
+            op_commit_map(op, pt_child(op->pt, e), va, next);
+        } else if (placeable(op, n->level, va, next)) {
+            place(op, n, i, i + 1, va);
+            any = true;
+        } else {
+            map_child(op, n, i, va, next);
+        }
+        va = next;
+        i++;
+    }
+    if (any) {
+        op_set(op, n, lo, hi, op->map->value);
+        op_clean(op, node_slots(n) + lo, hi - lo);
+    }
+}

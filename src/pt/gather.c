@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Invalidation and the gate through which frames, tables and records leave. Must not know why they leave.
+ *
+ * An item is one to three words: the first has its type in bits 0-2, an order in bits 3-8 and an address above.
+ * A deferred page holds its goal (sync/smr.h) in word 0 and items in the others.
+ */
+#include <aspace/backend.h>
+
+#include "pt/gather.h"
+
+enum item { ITEM_FRAME, ITEM_CUSTOM, ITEM_TABLE, ITEM_PAGE, ITEM_AREA };
+enum { PAGE_WORDS = 511, FREE_BATCH = 64, DUE = 64 };
+
+#define ITEM_TYPE(w) ((enum item)((w) & 7))
+#define ITEM_ORDER(w) ((unsigned)(w) >> 3 & 0x3f)
+#define ITEM_PA(w) ((w) & ~4095ull)
+#define ITEM_POINTER(w) ((void *)(uintptr_t)((w) & ~7ull))
+
+unsigned gather_page_words(void)
+{
+    return PAGE_WORDS - GATHER_WORDS + 1;
+}
+
+/* Room for one item of `words` words, which never straddles two storages. */
+static uint64_t *item_room(struct gather *g, unsigned words)
+{
+    if (LIKELY(g->n + words <= GATHER_INLINE)) {
+        g->n += words;
+        return &g->items[g->n - words];
+    }
+    struct node *page = g->pages;
+    if (!page || page->count + words > PAGE_WORDS) {
+        page = g->reserve;
+        ASSERT(page);
+        g->reserve = page->next;
+        page->count = 0;
+        page->next = g->pages;
+        g->pages = page;
+    }
+    page->count = (uint16_t)(page->count + words);
+    return node_slots(page) + 1 + page->count - words;
+}
+
+void gather_frame(struct gather *g, aspace_pa_t pa, unsigned order)
+{
+    *item_room(g, 1) = pa | (uint64_t)order << 3 | ITEM_FRAME;
+}
+
+void gather_custom(struct gather *g, const struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned order)
+{
+    uint64_t *w = item_room(g, 2);
+    w[0] = pa | (uint64_t)order << 3 | ITEM_CUSTOM;
+    w[1] = (uint64_t)area->index << 40 | page_index;
+}
+
+void gather_table(struct gather *g, struct node *n, aspace_va_t va)
+{
+    uint64_t *w = item_room(g, 3);
+    w[0] = (uint64_t)(uintptr_t)n | ITEM_TABLE;
+    w[1] = (uint64_t)(uintptr_t)g->pt;
+    w[2] = va;
+}
+
+void gather_page(struct gather *g, struct node *page)
+{
+    *item_room(g, 1) = (uint64_t)(uintptr_t)page | ITEM_PAGE;
+}
+
+void gather_area(struct gather *g, struct area *area)
+{
+    *item_room(g, 1) = (uint64_t)(uintptr_t)area | ITEM_AREA;
+}
+
+static bool any_active(const struct pt *pt)
+{
+    uint64_t any = 0;
+    for (unsigned w = 0; w < CPU_WORDS; w++)
+        any |= seam_load(&pt->active[w]);
+    return any != 0;
+}
+
+/*
+ * The generation is raised before the active set is read; a CPU that activates enters the set before it reads the
+ * generation. So either it is in the set here, or it sees the new generation and flushes by itself.
+ */
+void gather_flush(struct gather *g)
+{
+    struct pt *pt = g->pt;
+    if (g->va == g->end)
+        return;
+    const struct aspace_hal *hal = pt->host->hal;
+    seam_add_acq_rel(&pt->flush_generation, 1);
+    seam_fence();
+    bool full = g->entries > pt->host->full_flush_entries;
+    struct pt_cpu *c = pt_this_cpu(pt);
+    COUNT(c->flushes, 1);
+    COUNT(c->full_flushes, full);
+    COUNT(c->flushed_entries, g->entries);
+    if (hal->tlb_flush && any_active(pt)) {
+        struct aspace_flush f = {
+            .tag = pt->tag, .va = g->va, .end = g->end, .root = pt->root_pa, .entries = g->entries,
+            .stride_lg2 = g->min_lg2, .max_lg2 = g->max_lg2, .leaf_only = !g->tables, .full = full,
+            .stage2 = pt->F->stage2, .active = pt->active, .active_words = CPU_WORDS, .space = pt->owner,
+        };
+        hal->tlb_flush(pt->host->ctx, &f);
+        if (hal->tlb_wait)
+            hal->tlb_wait(pt->host->ctx, &f);
+    }
+    g->va = g->end = 0;
+    g->entries = 0;
+    g->min_lg2 = 63;
+    g->max_lg2 = 0;
+    g->tables = false;
+}
+
+/* ------------------------------------------------------------------------------------------------------- releasing */
+
+struct freer {
+    struct aspace_host *host;
+    unsigned n;
+    aspace_pa_t pa[FREE_BATCH];
+};
+
+static void freer_flush(struct freer *f)
+{
+    const struct aspace_hal *hal = f->host->hal;
+    if (hal->free_batch)
+        hal->free_batch(f->host->ctx, f->pa, f->n);
+    else
+        for (unsigned i = 0; i < f->n; i++)
+            hal->free(f->host->ctx, f->pa[i], 0);
+    f->n = 0;
+}
+
+static inline void free_frame(struct freer *f, aspace_pa_t pa, unsigned order)
+{
+    if (UNLIKELY(order)) {
+        f->host->hal->free(f->host->ctx, pa, order);
+        return;
+    }
+    f->pa[f->n++] = pa;
+    if (f->n == FREE_BATCH)
+        freer_flush(f);
+}
+
+static void release_custom(struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned order)
+{
+    if (area->backend->release)
+        area->backend->release(area->ctx, area->offset + (page_index << 12), pa, order);
+}
+
+static aspace_pa_t filled_pa(const struct pt *pt, const struct node *n, unsigned i, uint64_t e)
+{
+    const struct fmt *F = pt->F;
+    if (fmt_present(F, n->level, e))
+        return n->level && fmt_is_table(F, n->level, e) ? ASPACE_PA_NONE : fmt_output(F, &pt->C, n->level, e, i);
+    return slot_absent_kind(e) == SLOT_PARKED ? slot_parked_pa(F, e) : ASPACE_PA_NONE;
+}
+
+/* Free the frames of one stretch of an unlinked table whose first address is va. Returns the pages it stood for. */
+static uint64_t harvest_seg(struct pt *pt, struct node *n, aspace_va_t va, struct seg g, struct freer *f)
+{
+    struct area *area = value_area(pt->host, g.value);
+    const struct fmt *F = pt->F;
+    unsigned level = n->level, order = level_order(F, level);
+    if (!level && !(area->flags & (AREA_OWNED | AREA_CUSTOM)))
+        return (uint64_t)(g.hi - g.lo);
+    uint64_t *slots = node_slots(n), counted = 0;
+    int64_t freed = 0;
+    for (unsigned i = g.lo; i < g.hi; i++) {
+        uint64_t e = slot_peek(slots + i);
+        if (level && slot_kind(F, level, e) == SLOT_TABLE)
+            continue;
+        counted++;
+        if (!(area->flags & (AREA_OWNED | AREA_CUSTOM)))
+            continue;
+        aspace_pa_t pa = filled_pa(pt, n, i, e);
+        if (pa == ASPACE_PA_NONE)
+            continue;
+        if (area->flags & AREA_OWNED) {
+            free_frame(f, pa, order);
+            freed++;
+        } else {
+            release_custom(area, (va + ((uint64_t)i << F->shift[level]) - area->va_base) >> 12, pa, order);
+        }
+    }
+    if (freed)
+        pt_account_frames(pt, -(freed << order));
+    return counted << order;
+}
+
+static void harvest(struct pt *pt, struct node *n, aspace_va_t va, struct freer *f)
+{
+    const struct fmt *F = pt->F;
+    unsigned end = node_entries(F, n->level);
+    struct seg g = {0, 0, 0};
+    for (unsigned i = 0; node_next_seg(n, i, end, &g); i = g.hi)
+        area_put_pages(pt->host, value_area(pt->host, g.value), harvest_seg(pt, n, va, g, f));
+    for (unsigned i = 0; n->level && i < end; i++) {
+        uint64_t e = slot_peek(node_slots(n) + i);
+        if (slot_kind(F, n->level, e) == SLOT_TABLE)
+            harvest(pt, pt_child(pt, e), va + ((uint64_t)i << F->shift[n->level]), f);
+    }
+    if (n->dense)
+        pool_free(pt->host, n->dense);
+    pt_account_tables(pt, -(1ll << n->order));
+    pool_free(pt->host, n);
+}
+
+static void release_area(struct aspace_host *host, struct area *area)
+{
+    if (area->backend && area->backend->unmapped)
+        area->backend->unmapped(area->ctx, area->id);
+    area_free(host, area);
+}
+
+static void release_page(struct aspace_host *host, struct node *page)
+{
+    struct freer f;
+    f.host = host;
+    f.n = 0;
+    const uint64_t *w = node_slots(page) + 1, *end = w + page->count;
+    for (; w < end; w++) {
+        switch (ITEM_TYPE(*w)) {
+        case ITEM_FRAME:
+            free_frame(&f, ITEM_PA(*w), ITEM_ORDER(*w));
+            break;
+        case ITEM_CUSTOM: {
+            struct area *area = area_get(host, (uint32_t)(w[1] >> 40));
+            release_custom(area, w[1] & ((1ull << 40) - 1), ITEM_PA(*w), ITEM_ORDER(*w));
+            area_put_pages(host, area, 1ull << ITEM_ORDER(*w));
+            w++;
+            break;
+        }
+        case ITEM_TABLE:
+            harvest((struct pt *)(uintptr_t)w[1], ITEM_POINTER(*w), w[2], &f);
+            w += 2;
+            break;
+        case ITEM_PAGE:
+            pool_free(host, ITEM_POINTER(*w));
+            break;
+        case ITEM_AREA:
+            release_area(host, ITEM_POINTER(*w));
+            break;
+        }
+    }
+    freer_flush(&f);
+    page->count = 0;
+    pool_free(host, page);
+}
+
+/* ------------------------------------------------------------------------------------------- the deferred lists */
+
+static void close_open(struct aspace_host *host, struct host_cpu *c)
+{
+    struct node *page = c->limbo_open;
+    if (!page || !page->count)
+        return;
+    node_slots(page)[0] = smr_goal(host);
+    page->next = NULL;
+    if (c->limbo_last)
+        c->limbo_last->next = page;
+    else
+        c->limbo_first = page;
+    c->limbo_last = page;
+    c->limbo_open = NULL;
+}
+
+/* Takes the oldest page if its goal has passed. */
+static struct node *take_due(struct aspace_host *host, struct host_cpu *c)
+{
+    struct node *page = c->limbo_first;
+    if (!page || !smr_passed(host, node_slots(page)[0]))
+        return NULL;
+    c->limbo_first = page->next;
+    if (!c->limbo_first)
+        c->limbo_last = NULL;
+    return page;
+}
+
+static void release_due(struct aspace_host *host, struct host_cpu *c)
+{
+    struct host_cpu *me = host_this_cpu(host);
+    for (;;) {
+        seam_lock(&c->limbo_lock, host_lock_tag());
+        struct node *page = take_due(host, c);
+        if (page)
+            seam_add(&me->releasing, 1);
+        seam_unlock(&c->limbo_lock);
+        if (!page)
+            return;
+        release_page(host, page);
+        __atomic_fetch_sub(&me->releasing, 1, __ATOMIC_RELEASE);
+    }
+}
+
+/* A page to defer items on. When there is none at all, wait until deferred pages come free: this is the back-pressure
+ * that keeps memory bounded (G4), and what lets an unmap of whole areas always succeed. */
+static struct node *limbo_page(struct aspace_host *host)
+{
+    for (;;) {
+        struct node *page = pool_alloc(host);
+        if (!page)
+            page = pool_alloc_emergency(host);
+        if (page) {
+            page->count = 0;
+            return page;
+        }
+        limbo_drain_wait(host);
+    }
+}
+
+static void defer(struct aspace_host *host, const uint64_t *words, unsigned n)
+{
+    struct host_cpu *c = host_this_cpu(host);
+    seam_lock(&c->limbo_lock, host_lock_tag());
+    if (c->limbo_open && c->limbo_open->count + n > PAGE_WORDS)
+        close_open(host, c);
+    if (!c->limbo_open) {
+        seam_unlock(&c->limbo_lock);
+        struct node *page = limbo_page(host);
+        seam_lock(&c->limbo_lock, host_lock_tag());
+        if (c->limbo_open) {
+            close_open(host, c); /* the wait above released items that deferred others */
+        }
+        c->limbo_open = page;
+    }
+    memcpy(node_slots(c->limbo_open) + 1 + c->limbo_open->count, words, n * sizeof *words);
+    c->limbo_open->count = (uint16_t)(c->limbo_open->count + n);
+    if (c->limbo_open->count >= DUE)
+        close_open(host, c);
+    seam_unlock(&c->limbo_lock);
+}
+
+static void defer_pages(struct aspace_host *host, struct node *pages)
+{
+    struct host_cpu *c = host_this_cpu(host);
+    seam_lock(&c->limbo_lock, host_lock_tag());
+    while (pages) {
+        struct node *page = pages;
+        pages = page->next;
+        struct node *open = c->limbo_open;
+        c->limbo_open = page;
+        close_open(host, c);
+        c->limbo_open = open;
+    }
+    seam_unlock(&c->limbo_lock);
+}
+
+void area_put_pages(struct aspace_host *host, struct area *area, uint64_t pages)
+{
+    if (!pages || __atomic_sub_fetch(&area->pages, pages, __ATOMIC_ACQ_REL))
+        return;
+    uint64_t w = (uint64_t)(uintptr_t)area | ITEM_AREA;
+    defer(host, &w, 1);
+}
+
+void gather_finish(struct gather *g)
+{
+    struct aspace_host *host = g->pt->host;
+    ASSERT(g->va == g->end);
+    if ((g->n || g->pages) && !seam_load(&g->pt->deferred))
+        seam_store(&g->pt->deferred, 1);
+    if (g->n)
+        defer(host, g->items, g->n);
+    if (g->pages)
+        defer_pages(host, g->pages);
+    while (UNLIKELY(g->reserve != NULL)) {
+        struct node *page = g->reserve;
+        g->reserve = page->next;
+        pool_free(host, page);
+    }
+    struct host_cpu *me = host_this_cpu(host);
+    if (me->limbo_first)
+        release_due(host, me);
+}
+
+size_t limbo_drain(struct aspace_host *host)
+{
+    struct host_cpu *me = host_this_cpu(host);
+    seam_lock(&me->limbo_lock, host_lock_tag());
+    close_open(host, me);
+    seam_unlock(&me->limbo_lock);
+    release_due(host, me);
+    size_t left = 0;
+    seam_lock(&me->limbo_lock, host_lock_tag());
+    for (struct node *page = me->limbo_first; page; page = page->next)
+        left += page->count;
+    seam_unlock(&me->limbo_lock);
+    return left;
+}
+
+static bool lists_empty(struct aspace_host *host)
+{
+    for (uint32_t i = 0; i < host->cpus; i++) {
+        struct host_cpu *c = &host->cpu[i];
+        seam_lock(&c->limbo_lock, host_lock_tag());
+        close_open(host, c);
+        bool empty = !c->limbo_first;
+        seam_unlock(&c->limbo_lock);
+        if (!empty)
+            return false;
+    }
+    return true;
+}
+
+/* Releasing a page can defer again (records whose last page it was), hence the loop; each round has less to do. */
+void limbo_drain_wait(struct aspace_host *host)
+{
+    struct host_cpu *me = host_this_cpu(host);
+    uint32_t own = seam_load(&me->releasing);
+    while (!lists_empty(host)) {
+        smr_wait(host, smr_goal(host));
+        for (uint32_t i = 0; i < host->cpus; i++)
+            release_due(host, &host->cpu[i]);
+    }
+    for (uint32_t i = 0; i < host->cpus; i++)
+        while (seam_load_acquire(&host->cpu[i].releasing) > (&host->cpu[i] == me ? own : 0))
+            aspace_pause();
+}

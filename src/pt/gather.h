@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The gather: what one operation took away. Collects the address range to be invalidated, and the frames, tables and
+ * records to be released. Release happens through one gate: flush, acknowledgement, grace period, free, in this order
+ * (invariant I1). The grace period is waited for by the deferred lists of the CPUs, one page of items at a time.
+ */
+#ifndef PT_GATHER_H
+#define PT_GATHER_H
+
+#include "pt/pt.h"
+#include "pt/pool.h"
+
+enum { GATHER_INLINE = 48 };
+
+struct gather {
+    struct pt *pt;
+    aspace_va_t va, end; /* hull of what must be flushed; va == end: nothing */
+    uint64_t entries;
+    uint8_t min_lg2, max_lg2;
+    bool tables; /* tables were unlinked */
+    unsigned n;
+    unsigned capacity;    /* items that fit in `items` and the reserved pages */
+    struct node *reserve; /* unused pages */
+    struct node *pages;   /* full ones; node->count items each */
+    uint64_t items[GATHER_INLINE];
+};
+
+static inline void gather_init(struct gather *g, struct pt *pt)
+{
+    g->pt = pt;
+    g->va = g->end = 0;
+    g->entries = 0;
+    g->min_lg2 = 63;
+    g->max_lg2 = 0;
+    g->tables = false;
+    g->n = 0;
+    g->capacity = GATHER_INLINE - 2; /* an item does not straddle storages */
+    g->reserve = g->pages = NULL;
+}
+
+/* Words of items that a reserved page is sure to take. */
+unsigned gather_page_words(void);
+
+/* `entries` leaves of level `level` in [va, end) may be cached by CPUs. */
+static inline void gather_flush_range(struct gather *g, aspace_va_t va, aspace_va_t end, unsigned level,
+                                      uint64_t entries)
+{
+    uint8_t lg2 = g->pt->F->shift[level];
+    if (g->va == g->end) {
+        g->va = va;
+        g->end = end;
+    } else {
+        g->va = va < g->va ? va : g->va;
+        g->end = end > g->end ? end : g->end;
+    }
+    g->entries += entries;
+    g->min_lg2 = lg2 < g->min_lg2 ? lg2 : g->min_lg2;
+    g->max_lg2 = lg2 > g->max_lg2 ? lg2 : g->max_lg2;
+}
+
+/* The frame of a leaf of an OWNED area, to be freed; one word. */
+void gather_frame(struct gather *g, aspace_pa_t pa, unsigned order);
+
+/* The page of a CUSTOM area, to be given to its backend; two words. Its page count is taken back at the release. */
+void gather_custom(struct gather *g, const struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned order);
+
+/* An unlinked table, the first address it translated, and with it all tables below; three words. */
+void gather_table(struct gather *g, struct node *n, aspace_va_t va);
+
+/* A page that held dense values; one word. */
+void gather_page(struct gather *g, struct node *page);
+
+/* A record whose last page is gone; one word. */
+void gather_area(struct gather *g, struct area *area);
+
+/* The most words that one of the above takes. */
+enum { GATHER_WORDS = 3 };
+
+/* Invalidate what was collected on all CPUs that may hold it, and wait. What is released stays. */
+void gather_flush(struct gather *g);
+
+/* After the flush, outside of the section: hand the items to this CPU's deferred list, and free what is due there.
+ * Unused reserved pages are freed. */
+void gather_finish(struct gather *g);
+
+/* n pages of the area are gone and released: the record dies with the last. Outside of a section. */
+void area_put_pages(struct aspace_host *host, struct area *area, uint64_t pages);
+
+/* Free what is deferred on this CPU's list and past its grace period. Returns how many items are left. */
+size_t limbo_drain(struct aspace_host *host);
+
+/* Free all that is deferred on any CPU, waiting for readers. */
+void limbo_drain_wait(struct aspace_host *host);
+
+#endif

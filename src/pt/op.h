@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* State of one range operation, shared by its phases: plan.c, commit.c, range.c, and by huge.c. */
+#ifndef PT_OP_H
+#define PT_OP_H
+
+#include "pt/range.h"
+
+enum op_kind { OP_MAP, OP_UNMAP, OP_PROTECT, OP_DISCARD };
+
+enum { OP_RESTART = 1 }; /* beside aspace_error: put back and plan again */
+
+struct op {
+    struct pt *pt;
+    const struct fmt *F;
+    const struct fmt_ctx *C;
+    enum op_kind kind;
+    bool replace;
+    bool lock_all;  /* R2: restarted too often, or a batch */
+    bool clear_first; /* MAP: something must be unlinked, and flushed, before it is mapped over */
+    bool busied;    /* R3 was applied somewhere: put back on abort */
+    uint8_t restarts;
+    uint32_t tag;
+    uint32_t rights; /* PROTECT */
+    aspace_va_t va, end; /* hull */
+    struct pt_map *map;  /* MAP: the range being worked on */
+    struct node *locked; /* by `next` */
+    struct node *pages;  /* prepared: tables and dense pages */
+    struct node *spill_root; /* prepared: dense page of a root larger than one page */
+    uint64_t have, need; /* pages; need counts tables and dense pages */
+    uint64_t tables;     /* of need: tables, for the quota */
+    uint64_t quota;      /* tables accounted in advance, not yet made */
+    uint64_t words;      /* items for the gather */
+    bool need_spill_root;
+    struct aspace_range *culprit;
+    struct gather g;
+    struct area *put_area; /* pages of it unmapped and not yet taken back */
+    uint64_t put_pages;
+};
+
+static inline uint64_t op_busy(const struct op *op, unsigned level)
+{
+    return slot_busy(op->C, level, op->tag);
+}
+
+/* What a slot that is being unmapped becomes: one that is mapped over never shows EMPTY (R5). */
+static inline uint64_t op_vacant(const struct op *op, unsigned level)
+{
+    return op->kind == OP_MAP ? op_busy(op, level) : slot_empty(op->C, level);
+}
+
+static inline bool covers(const struct op *op, unsigned level, aspace_va_t va, aspace_va_t end)
+{
+    return end - va == slot_span(op->F, level);
+}
+
+static inline bool op_owns(const struct op *op, const struct node *n)
+{
+    return seam_load(&n->lock) == op->tag;
+}
+
+/* For walkers that do not snoop. */
+static inline void op_clean(const struct op *op, const uint64_t *slots, unsigned n)
+{
+    const struct aspace_hal *hal = op->pt->host->hal;
+    if (UNLIKELY(hal->dcache_clean != NULL))
+        hal->dcache_clean(op->pt->host->ctx, slots, n * sizeof *slots);
+}
+
+/* End of the slot that va is in, or the end of the range if that is earlier. */
+static inline aspace_va_t slot_clip(const struct fmt *F, unsigned level, aspace_va_t va, aspace_va_t end)
+{
+    aspace_va_t next = (va | (slot_span(F, level) - 1)) + 1;
+    return next < end ? next : end;
+}
+
+void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, aspace_va_t end);
+int op_prepare(struct op *op);  /* get what op->need, words and need_spill_root ask for; outside of the section */
+void op_end(struct op *op);     /* flush, unlock, leave the section */
+void op_fini(struct op *op);    /* release items and what was prepared for nothing; outside of the section */
+void op_lock(struct op *op, struct node *n); /* and enter into op->locked */
+void op_unlock_all(struct op *op);
+struct node *op_take_page(struct op *op);    /* cannot fail: the plan counted it */
+struct node *op_new_node(struct op *op, unsigned level); /* a table to be, private, its slots undefined */
+void op_publish_table(struct op *op, struct node *n, unsigned i, const struct node *child);
+
+/* plan.c: OK, OP_RESTART or an error, locks held in any case. */
+int op_plan(struct op *op, aspace_va_t va, aspace_va_t end);
+/* Undo R3 after a plan that will not be committed, and unlock. */
+void op_put_back(struct op *op);
+
+/* commit.c */
+void op_commit_unmap(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end);
+void op_commit_protect(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end);
+void op_commit_discard(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end);
+void op_discard_rearm(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end);
+/* commit_map.c: op->map into what is EMPTY or BUSY in range. */
+void op_commit_map(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end);
+
+/* Turn the LEAF, PARKED or BUSY (was ARMED) slot i into TABLE, the child locked, with the same meaning (T8). */
+struct node *op_open(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va);
+/* Set values of slots, with the spill page the plan counted. */
+void op_set(struct op *op, struct node *n, unsigned lo, unsigned hi, value_t v);
+/* These pages of the area are no longer mapped; area NULL: account for what is pending. */
+void op_put_pages(struct op *op, struct area *area, uint64_t pages);
+
+#endif

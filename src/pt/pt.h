@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A page table: root, format, configuration, counters and the CPUs that walk it. Embedded in a space, of which this
+ * layer knows nothing but that `owner` is to be passed on to the HAL.
+ */
+#ifndef PT_PT_H
+#define PT_PT_H
+
+#include <aspace/fault.h>
+
+#include "pt/area.h"
+#include "pt/node.h"
+#include "sync/smr.h"
+
+enum { CPU_WORDS = ASPACE_CPUS_MAX / 64 };
+
+/* Written by its own CPU only; sums are taken by readers. */
+struct pt_cpu {
+    uint64_t faults[ASPACE_FAULT_COUNT];
+    int64_t tables, frames;
+    uint64_t flushes, full_flushes, flushed_entries;
+    uint64_t splits, collapses, migrations, retries;
+    uint64_t flush_seen;   /* generation the CPU was in step with when it last was active */
+    aspace_va_t next_va;   /* fault-around: where a sequential fault would come next */
+    uint32_t window;       /* fault-around: pages */
+    uint32_t active_count; /* nested activations */
+} __attribute__((aligned(ASPACE_CACHE_LINE)));
+_Static_assert(sizeof(struct pt_cpu) <= 256, "ASPACE_BYTES counts this much a CPU");
+
+struct pt {
+    const struct fmt *F;
+    struct aspace_host *host;
+    struct node *root;
+    uint64_t *root_slots;
+    aspace_va_t base, end;
+    uint8_t top; /* level of the root */
+    uint8_t max_level; /* largest leaf level in use */
+    uint16_t fault_around;
+    uint32_t tag;
+    uint64_t zero_leaf[16]; /* leaf of level 0, default attribute, address 0, by rights; 0: cannot be expressed */
+    struct fmt_ctx C;
+    struct aspace *owner;
+    uint64_t quota_tables, quota_frames;
+    aspace_pa_t root_pa;
+
+    /* Shared and written: by quotas only where set, by flushes. */
+    uint64_t used_tables __attribute__((aligned(ASPACE_CACHE_LINE)));
+    uint64_t used_frames;
+    uint64_t flush_generation;
+    uint32_t deferred; /* something of this table went to a deferred list at some time */
+    uint64_t active[CPU_WORDS];
+
+    struct pt_cpu *cpu;
+};
+
+static inline struct pt_cpu *pt_this_cpu(struct pt *pt)
+{
+    return &pt->cpu[aspace_cpu_id()];
+}
+
+/* Counters have one writer each, so a load and a store are enough; atomic for the reader's sake. */
+#define COUNT(counter, n) seam_store(&(counter), seam_load(&(counter)) + (n))
+
+/* Account n tables (or 4 KiB frames) gained or lost; gaining more than the quota is refused. */
+static inline bool pt_account(uint64_t *used, uint64_t quota, int64_t n)
+{
+    if (LIKELY(!quota))
+        return true;
+    if (n <= 0 || seam_add(used, (uint64_t)n) + (uint64_t)n <= quota) {
+        if (n < 0)
+            seam_add(used, (uint64_t)n);
+        return true;
+    }
+    seam_add(used, (uint64_t)-n);
+    return false;
+}
+
+static inline bool pt_account_tables(struct pt *pt, int64_t n)
+{
+    if (!pt_account(&pt->used_tables, pt->quota_tables, n))
+        return false;
+    COUNT(pt_this_cpu(pt)->tables, n);
+    return true;
+}
+
+static inline bool pt_account_frames(struct pt *pt, int64_t n)
+{
+    if (!pt_account(&pt->used_frames, pt->quota_frames, n))
+        return false;
+    COUNT(pt_this_cpu(pt)->frames, n);
+    return true;
+}
+
+/* The table that a slot of kind TABLE points to. */
+static inline struct node *pt_child(const struct pt *pt, uint64_t e)
+{
+    return node_at(pt->host, fmt_table_pa(pt->F, e));
+}
+
+/* Log2 of the pages that a leaf of this level is. */
+static inline unsigned level_order(const struct fmt *F, unsigned level)
+{
+    return F->shift[level] - 12u;
+}
+
+/* Fill slots [lo, hi) of a private table with one marker. */
+static inline void slots_fill(uint64_t *slots, unsigned lo, unsigned hi, uint64_t e)
+{
+    for (unsigned i = lo; i < hi; i++)
+        slots[i] = e;
+}
+
+/* Before a CPU may depend on entries stored by this one. */
+static inline void pt_sync_walkers(const struct pt *pt, const uint64_t *slot, size_t bytes)
+{
+    if (UNLIKELY(pt->host->hal->dcache_clean != NULL))
+        pt->host->hal->dcache_clean(pt->host->ctx, slot, bytes);
+    aspace_walker_barrier();
+}
+
+#endif

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Range operations from prepare to finish. */
+#include "pt/op.h"
+
+void op_lock(struct op *op, struct node *n)
+{
+    seam_lock(&n->lock, op->tag);
+    n->next = op->locked;
+    op->locked = n;
+}
+
+void op_unlock_all(struct op *op)
+{
+    while (op->locked) {
+        struct node *n = op->locked;
+        op->locked = n->next;
+        n->next = NULL;
+        seam_unlock(&n->lock);
+    }
+}
+
+void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, aspace_va_t end)
+{
+    op->pt = pt;
+    op->F = pt->F;
+    op->C = &pt->C;
+    op->kind = kind;
+    op->replace = op->lock_all = op->clear_first = op->busied = false;
+    op->restarts = 0;
+    op->tag = host_lock_tag();
+    op->rights = 0;
+    op->va = va;
+    op->end = end;
+    op->map = NULL;
+    op->locked = op->pages = op->spill_root = NULL;
+    op->have = op->quota = 0;
+    op->culprit = NULL;
+    op->put_area = NULL;
+    op->put_pages = 0;
+    gather_init(&op->g, pt);
+}
+
+/* Release what was prepared and not used, and the items; outside of the section. */
+void op_fini(struct op *op)
+{
+    struct aspace_host *host = op->pt->host;
+    while (UNLIKELY(op->pages != NULL)) {
+        struct node *page = op->pages;
+        op->pages = page->next;
+        pool_free(host, page);
+    }
+    if (UNLIKELY(op->spill_root != NULL))
+        pool_free(host, op->spill_root);
+    if (UNLIKELY(op->quota))
+        pt_account(&op->pt->used_tables, op->pt->quota_tables, -(int64_t)op->quota);
+    gather_finish(&op->g);
+}
+
+static bool prepared(const struct op *op)
+{
+    return op->have >= op->need && op->g.capacity >= op->words && (op->spill_root || !op->need_spill_root) &&
+           (!op->pt->quota_tables || op->quota >= op->tables);
+}
+
+/* Unmap may use what is held back: it must not fail for want of a place to put what it frees. */
+static struct node *page_for(struct op *op)
+{
+    struct node *page = pool_alloc(op->pt->host);
+    return page || op->kind != OP_UNMAP ? page : pool_alloc_emergency(op->pt->host);
+}
+
+static bool prepare_pages(struct op *op)
+{
+    while (op->have < op->need) {
+        struct node *page = pool_alloc(op->pt->host);
+        if (!page)
+            return false;
+        page->next = op->pages;
+        op->pages = page;
+        op->have++;
+    }
+    while (op->g.capacity < op->words) {
+        struct node *page = page_for(op);
+        if (!page)
+            return false;
+        page->next = op->g.reserve;
+        op->g.reserve = page;
+        op->g.capacity += gather_page_words();
+    }
+    if (op->need_spill_root && !op->spill_root)
+        op->spill_root = pool_alloc_run(op->pt->host, node_dense_order(op->F, op->F->levels - 1u));
+    return op->spill_root || !op->need_spill_root;
+}
+
+int op_prepare(struct op *op)
+{
+    if (op->pt->quota_tables && op->tables > op->quota) {
+        uint64_t more = op->tables - op->quota;
+        if (!pt_account(&op->pt->used_tables, op->pt->quota_tables, (int64_t)more))
+            return ASPACE_E_QUOTA;
+        op->quota += more;
+    }
+    if (prepare_pages(op))
+        return ASPACE_E_OK;
+    limbo_drain_wait(op->pt->host); /* what is deferred may be all that is missing */
+    return prepare_pages(op) ? ASPACE_E_OK : ASPACE_E_NO_MEMORY;
+}
+
+static int plan(struct op *op, struct pt_map *maps)
+{
+    op->need = op->tables = op->words = 0;
+    op->need_spill_root = op->clear_first = false;
+    if (!maps)
+        return op_plan(op, op->va, op->end);
+    for (op->map = maps; op->map; op->map = op->map->next) {
+        int rc = op_plan(op, op->map->va, op->map->end);
+        if (rc)
+            return rc;
+    }
+    return ASPACE_E_OK;
+}
+
+/* Prepare and lock. OK: planned, locked, in a read section. Anything else: out of it, nothing held. */
+static int op_begin(struct op *op, struct pt_map *maps)
+{
+    for (;;) {
+        smr_enter(op->pt->host);
+        int rc = plan(op, maps);
+        if (LIKELY(rc == ASPACE_E_OK && prepared(op)))
+            return ASPACE_E_OK;
+        op_put_back(op);
+        smr_leave(op->pt->host);
+        if (rc == OP_RESTART) {
+            COUNT(pt_this_cpu(op->pt)->retries, 1);
+            if (++op->restarts > 2)
+                op->lock_all = true;
+            if (op->restarts > 200)
+                op->restarts = 200;
+            aspace_pause();
+            continue;
+        }
+        if (rc == ASPACE_E_OK)
+            rc = op_prepare(op);
+        if (rc)
+            return rc;
+    }
+}
+
+/* Marks what was unlinked stale, before its unlock. */
+static void mark_stale(struct op *op)
+{
+    for (struct node *n = op->locked; n; n = n->next)
+        if (n->doomed)
+            seam_store(&n->stale, 1);
+}
+
+void op_end(struct op *op)
+{
+    op_put_pages(op, NULL, 0);
+    gather_flush(&op->g);
+    mark_stale(op);
+    op_unlock_all(op);
+    aspace_walker_barrier();
+    smr_leave(op->pt->host);
+}
+
+unsigned pt_linear_level(const struct pt *pt, aspace_va_t va, aspace_pa_t pa, unsigned max)
+{
+    unsigned level = 0;
+    for (unsigned l = 1; l <= max && l <= pt->max_level; l++)
+        if (pt->C.leaf_levels >> l & 1 && !((va ^ pa) & (slot_span(pt->F, l) - 1)))
+            level = l;
+    return level;
+}
+
+int pt_map(struct pt *pt, struct pt_map *maps, bool replace, struct aspace_range *culprit)
+{
+    struct op op;
+    struct pt_map *last = maps;
+    while (last->next)
+        last = last->next;
+    op_init(&op, pt, OP_MAP, maps->va, last->end);
+    op.replace = replace;
+    op.lock_all = maps->next != NULL;
+    op.culprit = culprit;
+    int rc = op_begin(&op, maps);
+    if (rc == ASPACE_E_OK) {
+        if (UNLIKELY(replace || op.clear_first)) {
+            for (op.map = maps; op.map; op.map = op.map->next)
+                op_commit_unmap(&op, pt->root, op.map->va, op.map->end);
+            gather_flush(&op.g);
+        }
+        for (op.map = maps; op.map; op.map = op.map->next)
+            op_commit_map(&op, pt->root, op.map->va, op.map->end);
+        op_end(&op);
+    }
+    op_fini(&op);
+    return rc;
+}
+
+int pt_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end)
+{
+    struct op op;
+    op_init(&op, pt, OP_UNMAP, va, end);
+    int rc = op_begin(&op, NULL);
+    if (rc == ASPACE_E_OK) {
+        op_commit_unmap(&op, pt->root, va, end);
+        op_end(&op);
+    }
+    op_fini(&op);
+    return rc;
+}
+
+/* From the left, so that clearing one slot never splits a segment, which could need a page. */
+void pt_unmap_first(struct pt *pt)
+{
+    const struct fmt *F = pt->F;
+    struct node *n = pt->root;
+    aspace_va_t va = 0;
+    for (;;) {
+        unsigned i = 0;
+        while (slot_kind(F, n->level, slot_load(node_slots(n) + i)) == SLOT_EMPTY)
+            i++;
+        va += (uint64_t)i << F->shift[n->level];
+        uint64_t e = slot_load(node_slots(n) + i);
+        if (!n->level || slot_kind(F, n->level, e) != SLOT_TABLE)
+            break;
+        struct node *child = pt_child(pt, e);
+        if (!child->level || !child->count)
+            break;
+        n = child;
+    }
+    int rc = pt_unmap(pt, va, va + slot_span(F, n->level));
+    ASSERT(rc == ASPACE_E_OK);
+    (void)rc;
+}
+
+int pt_protect(struct pt *pt, aspace_va_t va, aspace_va_t end, uint32_t rights)
+{
+    struct op op;
+    op_init(&op, pt, OP_PROTECT, va, end);
+    op.rights = rights;
+    int rc = op_begin(&op, NULL);
+    if (rc == ASPACE_E_OK) {
+        op_commit_protect(&op, pt->root, va, end);
+        op_end(&op);
+    }
+    op_fini(&op);
+    return rc;
+}
+
+int pt_discard(struct pt *pt, aspace_va_t va, aspace_va_t end)
+{
+    struct op op;
+    op_init(&op, pt, OP_DISCARD, va, end);
+    int rc = op_begin(&op, NULL);
+    if (rc == ASPACE_E_OK) {
+        op_commit_discard(&op, pt->root, va, end);
+        gather_flush(&op.g);
+        op_discard_rearm(&op, pt->root, va, end);
+        op_end(&op);
+    }
+    op_fini(&op);
+    return rc;
+}

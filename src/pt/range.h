@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Range operations: map, unmap, protect, discard over any range of a table, in four phases.
+ *
+ *   prepare  allocate every page that could be needed, before the first lock
+ *   lock     plan: lock what must be locked, pre-order and left to right, check everything that can be refused, and
+ *            count what is needed; too little prepared: put back, prepare more, again
+ *   commit   cannot fail
+ *   finish   flush, unlock, release
+ *
+ * The rules, numbered for the code:
+ *   R1  A node is locked if a slot of it in range is not TABLE, or is a TABLE that will be unlinked; leaves always.
+ *   R2  Locks are taken pre-order, left to right, and held to the end. A node found to need a lock after one of its
+ *       descendants was locked, or found stale: put back and restart; after two restarts lock every node from the
+ *       lowest that covers the range.
+ *   R3  In a locked non-leaf, each ARMED slot in range becomes BUSY(owner) by CAS as it is passed. A failed CAS means
+ *       that a fault made it TABLE (or a huge LEAF), so it is looked at again. After the lock phase no lock-free fault
+ *       can change the shape of anything in range.
+ *   R4  A child is published final, or born locked.
+ *   R5  A slot that was LEAF or TABLE becomes ARMED, or a leaf with another frame or size, only through BUSY held until
+ *       the invalidation is acknowledged.
+ *   R6  Plain stores only over slots that no one else may change: EMPTY or BUSY(owner) under the lock, LEAF and PARKED
+ *       of formats without hardware accessed/dirty under the lock, ARMED of areas that a fault never fills.
+ *   R7  The flush is acknowledged before the last unlock, so "memory says so" implies "no TLB says otherwise" for
+ *       whoever holds a lock.
+ */
+#ifndef PT_RANGE_H
+#define PT_RANGE_H
+
+#include "pt/gather.h"
+
+enum map_source { MAP_ARM, MAP_LINEAR, MAP_FRAMES };
+
+/* One range to map; kept small because batches store it in the caller's request. */
+struct pt_map {
+    aspace_va_t va, end;
+    struct area *area;
+    value_t value;
+    uint8_t source;
+    uint8_t max_level;    /* LINEAR: of leaves; FRAMES: as far as all frames allow */
+    uint16_t at;          /* FRAMES: next word in the first page */
+    struct node *frames;  /* FRAMES: pages of words, pa | order, in ascending va; the first at a multiple of its size */
+    struct pt_map *next;  /* ascending */
+};
+_Static_assert(sizeof(struct pt_map) <= 64, "aspace_map.reserved holds one");
+
+/* The largest level at which [va, va + size) can hold leaves for pa, at most `max`. */
+unsigned pt_linear_level(const struct pt *pt, aspace_va_t va, aspace_pa_t pa, unsigned max);
+
+/* Map the list, in order, all or nothing. With `replace` (one range only) what was there is unmapped in the same step.
+ * OK, EXISTS (culprit filled), NO_MEMORY, QUOTA. Frames of MAP_FRAMES are consumed only on OK. */
+int pt_map(struct pt *pt, struct pt_map *maps, bool replace, struct aspace_range *culprit);
+
+int pt_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end);
+
+/* Unmap one slot: the leftmost that is a leaf table, an empty table, or no table at all. The root is not empty, and no
+ * other operation is in progress. Cannot fail. */
+void pt_unmap_first(struct pt *pt);
+
+/* One past the last address that the root translates. */
+static inline aspace_va_t pt_limit(const struct pt *pt)
+{
+    return (uint64_t)node_entries(pt->F, pt->top) << pt->F->shift[pt->top];
+}
+
+/* OK, NOT_MAPPED, PERMISSION, UNSUPPORTED, NO_MEMORY, QUOTA */
+int pt_protect(struct pt *pt, aspace_va_t va, aspace_va_t end, uint32_t rights);
+
+int pt_discard(struct pt *pt, aspace_va_t va, aspace_va_t end);
+
+/* The three that work on one leaf or table; va is any address in it. */
+int pt_migrate(struct pt *pt, aspace_va_t va, aspace_pa_t new_pa);
+int pt_collapse(struct pt *pt, aspace_va_t va, unsigned level);
+int pt_split(struct pt *pt, aspace_va_t va);
+
+/* Worst-case tables for one operation on the range. */
+uint64_t pt_tables_needed(const struct fmt *F, aspace_va_t va, aspace_va_t end);
+
+/* Reclaim tables that hold nothing under [va, end), looking at about *budget tables; returns how many were reclaimed and
+ * sets *next_va to where to go on. */
+size_t pt_sweep(struct pt *pt, aspace_va_t *next_va, size_t budget);
+
+#endif

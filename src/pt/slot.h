@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Slots: what one entry of a table can be, and the encodings of those that the MMU does not see. Owns the marker bits;
+ * what is present belongs to the format.
+ *
+ *   EMPTY | ARMED(value, how) | PARKED(frame) | LEAF | TABLE(child) | BUSY(owner)
+ *
+ * Marker layout, OR-ed with C->absent (fmt.h says which bits a format leaves alone):
+ *
+ *   63 62........52 51....44 43..40 39.............16 15 14 13 12 11 10  9  8  7  6  5..3 2..0
+ *    V  0            ones    rights  area index                            H  Z  .  kind   0        ARMED
+ *    V  0            ones    0       owner tag                                      kind   0        BUSY
+ *    V  0     D A   frame address 51..12, inverted on x86 (L1TF)           .  .     kind   0        PARKED
+ *
+ * Z: plain zero-fill will do, H: a huge frame may be used: so that the common fault reads no area record. Bits 44-51 of
+ * ARMED and BUSY are ones and PARKED is inverted because a not-present x86 entry is still fed to the L1 cache by
+ * processors with L1TF: the address must be one that no memory answers.
+ */
+#ifndef PT_SLOT_H
+#define PT_SLOT_H
+
+#include "format/format.h"
+#include "sync/seam.h"
+
+/* A mapping value: what a slot maps to, apart from the frame. 0: nothing. */
+typedef uint32_t value_t;
+#define VALUE_INDEX(v) ((v) & 0xffffffu)
+#define VALUE_RIGHTS(v) ((v) >> 24 & 0xfu)
+#define VALUE(index, rights) ((value_t)(index) | (value_t)(rights) << 24)
+
+enum slot_kind { SLOT_EMPTY, SLOT_ARMED, SLOT_PARKED, SLOT_BUSY, SLOT_LEAF, SLOT_TABLE };
+
+#define SLOT_KIND_SHIFT 3
+#define SLOT_KIND_MASK 7u
+#define SLOT_ZERO (1ull << 7)
+#define SLOT_HUGE (1ull << 8)
+#define SLOT_HIGH (0xffull << 44)
+#define SLOT_PA 0x000ffffffffff000ull
+#define SLOT_PARKED_A (1ull << 52)
+#define SLOT_PARKED_D (1ull << 53)
+
+static inline __attribute__((always_inline)) enum slot_kind slot_absent_kind(uint64_t e)
+{
+    return (enum slot_kind)(e >> SLOT_KIND_SHIFT & SLOT_KIND_MASK);
+}
+
+static inline __attribute__((always_inline)) enum slot_kind slot_kind(const struct fmt *F, unsigned level, uint64_t e)
+{
+    if (!fmt_present(F, level, e))
+        return slot_absent_kind(e);
+    return level && fmt_is_table(F, level, e) ? SLOT_TABLE : SLOT_LEAF;
+}
+
+static inline uint64_t slot_empty(const struct fmt_ctx *C, unsigned level)
+{
+    return C->absent[level > 0];
+}
+
+/* `how`: SLOT_ZERO and SLOT_HUGE as the area's record says. */
+static inline uint64_t slot_armed(const struct fmt_ctx *C, unsigned level, value_t v, uint64_t how)
+{
+    return C->absent[level > 0] | SLOT_HIGH | (uint64_t)VALUE_RIGHTS(v) << 40 | (uint64_t)VALUE_INDEX(v) << 16 | how |
+           (uint64_t)SLOT_ARMED << SLOT_KIND_SHIFT;
+}
+
+static inline value_t slot_armed_value(uint64_t e)
+{
+    return VALUE(e >> 16 & 0xffffffu, e >> 40 & 0xfu);
+}
+
+static inline uint64_t slot_busy(const struct fmt_ctx *C, unsigned level, uint32_t tag)
+{
+    return C->absent[level > 0] | SLOT_HIGH | (uint64_t)tag << 16 | (uint64_t)SLOT_BUSY << SLOT_KIND_SHIFT;
+}
+
+static inline uint64_t slot_park_xor(const struct fmt *F)
+{
+    return F->family == FMT_EPT || F->family == FMT_X86 ? SLOT_PA : 0;
+}
+
+static inline uint64_t slot_parked(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t pa,
+                                   uint64_t accessed_dirty)
+{
+    return C->absent[level > 0] | (pa ^ slot_park_xor(F)) | accessed_dirty |
+           (uint64_t)SLOT_PARKED << SLOT_KIND_SHIFT;
+}
+
+static inline aspace_pa_t slot_parked_pa(const struct fmt *F, uint64_t e)
+{
+    return (e ^ slot_park_xor(F)) & SLOT_PA;
+}
+
+#endif

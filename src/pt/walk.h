@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Walks, specialised by format: always-inline over a constant descriptor, so that shifts, masks and family switches
+ * fold. PT_SPECIALISE makes one copy a format and a dispatcher; code that is not hot takes F at run time instead.
+ */
+#ifndef PT_WALK_H
+#define PT_WALK_H
+
+#include "pt/pt.h"
+
+#define ASPACE_X(id, name) static const struct fmt fmt_const_##id __attribute__((unused)) = FMT_INIT(id);
+ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
+
+/* Where a walk ended: the first slot that is not TABLE. */
+struct walk {
+    uint64_t *slots; /* of the node it is in */
+    unsigned level, index;
+    uint64_t e;
+    enum slot_kind kind;
+};
+
+static inline __attribute__((always_inline)) void walk_to(const struct fmt *const F, const struct pt *pt,
+                                                          aspace_va_t va, struct walk *w)
+{
+    uint64_t *slots = pt->root_slots, e = 0;
+    unsigned level = F->levels - 1u, i = 0;
+#pragma GCC unroll 6
+    for (; level < FMT_LEVELS_MAX; level--) { /* ends by wrapping below level 0 at the latest */
+        i = slot_index(F, level, va);
+        e = slot_load(slots + i);
+        if (!level || UNLIKELY(!fmt_present(F, level, e) || !fmt_is_table(F, level, e)))
+            break;
+        slots = aspace_phys_to_virt(fmt_table_pa(F, e));
+    }
+    w->slots = slots;
+    w->level = level;
+    w->index = i;
+    w->e = e;
+    w->kind = fmt_present(F, level, e) ? SLOT_LEAF : slot_absent_kind(e);
+}
+
+/* The descriptor of the table that `slots` are of. */
+static inline struct node *walk_node(const struct pt *pt, const uint64_t *slots)
+{
+    return node_at(pt->host, aspace_virt_to_phys(slots));
+}
+
+/* The same with the format looked up, for code that is not hot. */
+static inline void walk_any(const struct pt *pt, aspace_va_t va, struct walk *w)
+{
+    walk_to(pt->F, pt, va, w);
+}
+
+/* How long to spin on a BUSY slot before the section is left: a flush takes some microseconds. */
+enum { WALK_SPINS = 2000, WALK_ROUNDS = 1000 };
+
+#endif

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Faults. The common one, a first touch of a 4 KiB page of a zero-filled area whose table is there, is one walk, one
+ * frame and one compare-and-swap (T1), specialised by format; everything else takes the general path below, which is
+ * as lock-free but reads the area's record. Owns the verdicts; must not know an entry's bits.
+ */
+#include <aspace/backend.h>
+
+#include "pt/pool.h"
+#include "pt/walk.h"
+#include "space/space.h"
+
+#include <string.h>
+
+/* A fault being handled by the general path. */
+struct fault {
+    struct aspace *s;
+    struct pt *pt;
+    aspace_va_t va;
+    uint32_t need; /* rights asked for, without U where the format does not tell */
+    struct aspace_fault_info *info;
+    struct walk w;
+};
+
+/* Beside the answers: look again. */
+#define FAULT_AGAIN ASPACE_FAULT_COUNT
+
+static enum aspace_fault_result answer(const struct fault *f, const struct area *area, enum aspace_fault_result r)
+{
+    if (f->info) {
+        f->info->cookie = area->cookie;
+        f->info->offset = area->offset + (f->va - area->va_base);
+        f->info->area_id = area->id;
+    }
+    return r;
+}
+
+static inline aspace_pa_t alloc_frame(struct pt *pt, unsigned order)
+{
+    const struct aspace_hal *hal = pt->host->hal;
+    if (!pt_account_frames(pt, 1ll << order))
+        return ASPACE_PA_NONE;
+    aspace_pa_t pa = hal->alloc(pt->host->ctx, order, ASPACE_ALLOC_ZERO);
+    if (UNLIKELY(pa == ASPACE_PA_NONE) && !order && limbo_drain(pt->host) == 0)
+        pa = hal->alloc(pt->host->ctx, order, ASPACE_ALLOC_ZERO);
+    if (UNLIKELY(pa == ASPACE_PA_NONE))
+        pt_account_frames(pt, -(1ll << order));
+    return pa;
+}
+
+static void free_frame(struct pt *pt, aspace_pa_t pa, unsigned order)
+{
+    pt->host->hal->free(pt->host->ctx, pa, order);
+    pt_account_frames(pt, -(1ll << order));
+}
+
+/* ------------------------------------------------------------------------------------------- installing, T1 and T2 */
+
+/* A private chain of tables, from n down to the one at `level`. */
+static void free_chain(const struct fault *f, struct node *n, unsigned level)
+{
+    struct pt *pt = f->pt;
+    while (n) {
+        struct node *below = NULL;
+        if (n->level > level)
+            below = pt_child(pt, node_slots(n)[slot_index(pt->F, n->level, f->va)]);
+        pt_account_tables(pt, -1);
+        pool_free(pt->host, n);
+        n = below;
+    }
+}
+
+/* A table with every slot ARMED as the faulting one, but for that of the faulting address, which is `below`. */
+static struct node *build_table(const struct fault *f, unsigned level, uint64_t below)
+{
+    struct pt *pt = f->pt;
+    unsigned end = node_entries(pt->F, level);
+    value_t v = slot_armed_value(f->w.e);
+    if (!pt_account_tables(pt, 1))
+        return NULL;
+    struct node *n = pool_alloc(pt->host);
+    if (!n) {
+        pt_account_tables(pt, -1);
+        return NULL;
+    }
+    slots_fill(node_slots(n), 0, end, slot_armed(&pt->C, level, v, f->w.e & (SLOT_ZERO | SLOT_HUGE)));
+    node_slots(n)[slot_index(pt->F, level, f->va)] = below;
+    n->level = (uint8_t)level;
+    n->count = (uint16_t)end;
+    n->n_segs = 1;
+    n->segs[0] = (struct seg){0, (uint16_t)end, v};
+    if (UNLIKELY(pt->host->hal->dcache_clean != NULL))
+        pt->host->hal->dcache_clean(pt->host->ctx, node_slots(n), 4096);
+    return n;
+}
+
+/* Tables for the levels below w.level down to `level`, which holds `leaf`; NULL: out of memory. */
+static struct node *build_chain(const struct fault *f, unsigned level, uint64_t leaf)
+{
+    struct node *n = NULL;
+    for (unsigned l = level; l < f->w.level; l++) {
+        struct node *up = build_table(f, l, n ? fmt_table_entry(f->pt->F, &f->pt->C, node_pa(n)) : leaf);
+        if (!up) {
+            free_chain(f, n, level);
+            return NULL;
+        }
+        n = up;
+    }
+    return n;
+}
+
+/* Many CPUs that fault in one empty upper slot: one builds, the others wait a little for it. Advisory only. */
+static bool elect_builder(struct fault *f, struct node *n)
+{
+    if (!__atomic_exchange_n(&n->building, 1, __ATOMIC_ACQUIRE))
+        return true;
+    for (int i = 0; i < WALK_SPINS && seam_load(&n->building); i++)
+        aspace_pause();
+    f->w.e = slot_load(f->w.slots + f->w.index);
+    return false;
+}
+
+static bool publish(struct fault *f, uint64_t e)
+{
+    uint64_t *slot = f->w.slots + f->w.index, expected = f->w.e;
+    if (!slot_cas(slot, &expected, e))
+        return false;
+    pt_sync_walkers(f->pt, slot, sizeof *slot);
+    return true;
+}
+
+/* Put `leaf` at `level` for the faulting address, in the ARMED slot where the walk ended. */
+static enum aspace_fault_result install(struct fault *f, unsigned level, uint64_t leaf)
+{
+    if (level == f->w.level)
+        return publish(f, leaf) ? ASPACE_FAULT_DONE : FAULT_AGAIN;
+    struct node *parent = walk_node(f->pt, f->w.slots);
+    uint64_t seen = f->w.e;
+    bool builder = elect_builder(f, parent);
+    enum aspace_fault_result r = FAULT_AGAIN;
+    if (f->w.e == seen) {
+        struct node *chain = build_chain(f, level, leaf);
+        if (!chain)
+            r = ASPACE_FAULT_NO_MEMORY;
+        else if (publish(f, fmt_table_entry(f->pt->F, &f->pt->C, node_pa(chain))))
+            r = ASPACE_FAULT_DONE;
+        else
+            free_chain(f, chain, level);
+    }
+    if (builder)
+        seam_store_release(&parent->building, 0);
+    return r;
+}
+
+/* ------------------------------------------------------------------------------------------------------- filling */
+
+static uint64_t make_leaf(const struct fault *f, unsigned level, const struct area *area, uint32_t rights,
+                          aspace_pa_t pa)
+{
+    const struct pt *pt = f->pt;
+    if (rights & ASPACE_X && pt->host->hal->icache_sync)
+        pt->host->hal->icache_sync(pt->host->ctx, pa, slot_span(pt->F, level));
+    return fmt_leaf(pt->F, &pt->C, level, rights, area->attr) | fmt_addr_bits(pt->F, pa);
+}
+
+/* The largest leaf that the ARMED slot and the area allow. */
+static unsigned top_leaf_level(const struct fault *f, const struct area *area)
+{
+    unsigned level = area->max_level < f->w.level ? area->max_level : f->w.level;
+    while (level && !(f->pt->C.leaf_levels >> level & 1))
+        level--;
+    return area->flags & AREA_HUGE ? level : 0;
+}
+
+static enum aspace_fault_result fill_owned(struct fault *f, struct area *area, uint32_t rights)
+{
+    for (unsigned level = top_leaf_level(f, area);; level--) {
+        unsigned order = level_order(f->pt->F, level);
+        aspace_pa_t pa = f->pt->C.leaf_levels >> level & 1 ? alloc_frame(f->pt, order) : ASPACE_PA_NONE;
+        if (pa != ASPACE_PA_NONE) {
+            enum aspace_fault_result r = install(f, level, make_leaf(f, level, area, rights, pa));
+            if (r != ASPACE_FAULT_DONE)
+                free_frame(f->pt, pa, order);
+            return r;
+        }
+        if (!level)
+            return ASPACE_FAULT_NO_MEMORY;
+    }
+}
+
+static bool level_of_order(const struct pt *pt, unsigned order, unsigned *level)
+{
+    for (*level = 0; *level < pt->F->levels; ++*level)
+        if (pt->C.leaf_levels >> *level & 1 && level_order(pt->F, *level) == order)
+            return true;
+    return false;
+}
+
+static enum aspace_fault_result ask_backend(struct fault *f, const struct area *area, unsigned level, uint32_t rights,
+                                            struct aspace_page *page)
+{
+    struct aspace_fill fill = {
+        .space = f->s, .ctx = area->ctx, .area_id = area->id, .va = f->va & ~4095ull,
+        .offset = area->offset + ((f->va & ~4095ull) - area->va_base),
+        .access = f->need, .rights = rights, .max_order = level_order(f->pt->F, level),
+    };
+    *page = (struct aspace_page){.pa = ASPACE_PA_NONE};
+    enum aspace_fault_result r = area->backend->fill(&fill, page);
+    return (unsigned)r < ASPACE_FAULT_COUNT ? r : ASPACE_FAULT_BUS;
+}
+
+static void release_page(const struct fault *f, const struct area *area, const struct aspace_page *page)
+{
+    aspace_va_t va = f->va & ~((4096ull << page->order) - 1);
+    if (area->backend->release)
+        area->backend->release(area->ctx, area->offset + (va - area->va_base), page->pa, page->order);
+}
+
+static bool page_is_good(const struct fault *f, const struct aspace_page *page, unsigned max, uint32_t rights)
+{
+    unsigned level;
+    return level_of_order(f->pt, page->order, &level) && level <= max && !(page->pa & ((4096ull << page->order) - 1)) &&
+           page->pa < f->pt->C.pa_end && !(page->rights & ~rights) &&
+           fmt_rights_ok(f->pt->F, &f->pt->C, page->rights ? page->rights : rights) &&
+           !(f->need & ~(page->rights ? page->rights : rights));
+}
+
+static enum aspace_fault_result fill_custom(struct fault *f, struct area *area, uint32_t rights)
+{
+    struct aspace_page page;
+    unsigned max = top_leaf_level(f, area), level;
+    enum aspace_fault_result r = ask_backend(f, area, max, rights, &page);
+    if (r != ASPACE_FAULT_DONE)
+        return answer(f, area, r);
+    if (!page_is_good(f, &page, max, rights)) {
+        if (page.pa != ASPACE_PA_NONE)
+            release_page(f, area, &page);
+        return answer(f, area, ASPACE_FAULT_BUS);
+    }
+    level_of_order(f->pt, page.order, &level);
+    r = install(f, level, make_leaf(f, level, area, page.rights ? page.rights : rights, page.pa));
+    if (r != ASPACE_FAULT_DONE)
+        release_page(f, area, &page);
+    return r;
+}
+
+/* ------------------------------------------------------------------------------------------------------- verdicts */
+
+/* A kind that no leaf ever answers for. */
+static enum aspace_fault_result verdict(const struct fault *f, const struct area *area)
+{
+    switch ((enum aspace_kind)area->kind) {
+    case ASPACE_KIND_TRAP:
+        return answer(f, area, ASPACE_FAULT_TRAP);
+    case ASPACE_KIND_GUARD:
+        return answer(f, area, ASPACE_FAULT_GUARD);
+    case ASPACE_KIND_ROM:
+        return answer(f, area, f->need & ASPACE_W ? ASPACE_FAULT_TRAP : ASPACE_FAULT_PERMISSION);
+    default:
+        return answer(f, area, ASPACE_FAULT_PERMISSION);
+    }
+}
+
+static enum aspace_fault_result on_armed(struct fault *f)
+{
+    value_t v = slot_armed_value(f->w.e);
+    struct area *area = value_area(f->pt->host, v);
+    if (area->flags & AREA_STATIC || f->need & ~VALUE_RIGHTS(v))
+        return verdict(f, area);
+    enum aspace_fault_result r = area->flags & AREA_CUSTOM ? fill_custom(f, area, VALUE_RIGHTS(v))
+                                                           : fill_owned(f, area, VALUE_RIGHTS(v));
+    if (r == ASPACE_FAULT_DONE && area->flags & AREA_COUNT)
+        seam_add(&area->faults, 1);
+    return r;
+}
+
+/* A backend gave the page fewer rights than the area has: it is asked again, and may give more for the same frame. */
+static enum aspace_fault_result upgrade(struct fault *f, const struct area *area, uint32_t rights)
+{
+    const struct pt *pt = f->pt;
+    struct aspace_page page;
+    aspace_pa_t pa = fmt_output(pt->F, &pt->C, f->w.level, f->w.e, f->w.index);
+    enum aspace_fault_result r = ask_backend(f, area, f->w.level, rights, &page);
+    if (r != ASPACE_FAULT_DONE)
+        return answer(f, area, r);
+    uint32_t now = page.rights ? page.rights : rights;
+    bool same = page.pa == pa && page.order == level_order(pt->F, f->w.level) && page_is_good(f, &page, f->w.level, rights);
+    if (same && publish(f, fmt_with_rights(pt->F, &pt->C, f->w.level, f->w.e, now))) {
+        release_page(f, area, &page); /* the mapping holds one reference, not two */
+        return ASPACE_FAULT_DONE;
+    }
+    release_page(f, area, &page);
+    return same ? FAULT_AGAIN : answer(f, area, ASPACE_FAULT_BUS);
+}
+
+/* Accessed and dirty are kept by software where hardware does not, and a leaf may have been cleaned. */
+static enum aspace_fault_result allowed(struct fault *f)
+{
+    const struct pt *pt = f->pt;
+    bool write = f->need & ASPACE_W, dirty = fmt_dirty(pt->F, f->w.e);
+    if (pt->C.features & ASPACE_FEAT_AD || (fmt_accessed(pt->F, f->w.e) && (dirty || !write)))
+        return ASPACE_FAULT_SPURIOUS;
+    return publish(f, fmt_with_ad(pt->F, f->w.e, true, dirty || write)) ? ASPACE_FAULT_SPURIOUS : FAULT_AGAIN;
+}
+
+static enum aspace_fault_result on_filled(struct fault *f)
+{
+    struct pt *pt = f->pt;
+    struct seg g;
+    uint64_t e;
+    if (f->w.kind == SLOT_LEAF && !(f->need & ~fmt_leaf_rights(pt->F, &pt->C, f->w.e)))
+        return allowed(f);
+    if (!node_value_rcu(walk_node(pt, f->w.slots), f->w.index, &g, &e) || e != f->w.e || !g.value)
+        return FAULT_AGAIN;
+    struct area *area = value_area(pt->host, g.value);
+    if (f->need & ~VALUE_RIGHTS(g.value) || area->flags & AREA_ROM)
+        return verdict(f, area);
+    if (area->flags & AREA_CUSTOM && f->w.kind == SLOT_LEAF)
+        return upgrade(f, area, VALUE_RIGHTS(g.value));
+    return FAULT_AGAIN; /* a protect is between the slot and the segment */
+}
+
+static enum aspace_fault_result on_slot(struct fault *f)
+{
+    switch (f->w.kind) {
+    case SLOT_EMPTY:
+        return ASPACE_FAULT_NO_AREA;
+    case SLOT_ARMED:
+        return on_armed(f);
+    case SLOT_PARKED:
+    case SLOT_LEAF:
+        return on_filled(f);
+    default:
+        for (int i = 0; i < WALK_SPINS && slot_load(f->w.slots + f->w.index) == f->w.e; i++)
+            aspace_pause();
+        return FAULT_AGAIN;
+    }
+}
+
+/* Each round has a section of its own, so that a change in flight elsewhere never keeps a grace period from ending. */
+static enum aspace_fault_result fault_general(struct aspace *s, aspace_va_t va, uint32_t access,
+                                              struct aspace_fault_info *info)
+{
+    struct pt *pt = &s->pt;
+    struct fault f = {.s = s, .pt = pt, .va = va, .info = info};
+    f.need = access & (pt->F->has_user ? 15u : 7u);
+    enum aspace_fault_result r = FAULT_AGAIN;
+    for (int round = 0; round < WALK_ROUNDS && r == FAULT_AGAIN; round++) {
+        smr_enter(pt->host);
+        walk_any(pt, va, &f.w);
+        r = on_slot(&f);
+        smr_leave(pt->host);
+        if (r == FAULT_AGAIN)
+            COUNT(pt_this_cpu(pt)->retries, 1);
+    }
+    r = r == FAULT_AGAIN ? ASPACE_FAULT_RETRY : r;
+    COUNT(pt_this_cpu(pt)->faults[r], 1);
+    return r;
+}
+
+/* --------------------------------------------------------------------------------------------------- fault-around */
+
+/* Fill the neighbours that follow in the same table. The window doubles while faults come in sequence. */
+static void fault_around(struct pt *pt, aspace_va_t va, const struct walk *w)
+{
+    struct pt_cpu *c = pt_this_cpu(pt);
+    va &= ~4095ull;
+    c->window = va == c->next_va ? (c->window ? c->window * 2 : 1) : 0;
+    if (c->window > pt->fault_around)
+        c->window = pt->fault_around;
+    unsigned i = w->index + 1, end = node_entries(pt->F, 0), last = i + c->window;
+    for (; i < end && i < last; i++) {
+        uint64_t e = slot_load(w->slots + i);
+        if (e != w->e)
+            break; /* not the same area, rights and kind */
+        aspace_pa_t pa = alloc_frame(pt, 0);
+        if (pa == ASPACE_PA_NONE)
+            break;
+        uint64_t leaf = pt->zero_leaf[VALUE_RIGHTS(slot_armed_value(e))] | fmt_addr_bits(pt->F, pa);
+        if (!slot_cas(w->slots + i, &e, leaf)) {
+            free_frame(pt, pa, 0);
+            break;
+        }
+    }
+    c->next_va = va + ((uint64_t)(i - w->index) << 12);
+}
+
+/* ------------------------------------------------------------------------------------------------- the fast path */
+
+static inline __attribute__((always_inline)) enum aspace_fault_result
+fault_fast(const struct fmt *const F, struct aspace *s, aspace_va_t va, uint32_t access,
+           struct aspace_fault_info *info)
+{
+    struct pt *pt = &s->pt;
+    struct aspace_host *host = pt->host;
+    struct walk w;
+    smr_enter(host);
+    walk_to(F, pt, va, &w);
+    uint32_t rights = VALUE_RIGHTS(slot_armed_value(w.e)), need = access & (F->has_user ? 15u : 7u);
+    uint64_t plain = (uint64_t)SLOT_ARMED << SLOT_KIND_SHIFT | SLOT_ZERO;
+    bool quick = w.kind == SLOT_ARMED && !w.level && (w.e & plain) == plain && !(need & ~rights);
+    if (LIKELY(quick && !(rights & ASPACE_X && host->hal->icache_sync))) {
+        aspace_pa_t pa = alloc_frame(pt, 0);
+        uint64_t e = w.e, leaf = pt->zero_leaf[rights] | fmt_addr_bits(F, pa);
+        if (LIKELY(pa != ASPACE_PA_NONE)) {
+            if (LIKELY(slot_cas(w.slots + w.index, &e, leaf))) {
+                pt_sync_walkers(pt, w.slots + w.index, 8);
+                COUNT(pt_this_cpu(pt)->faults[ASPACE_FAULT_DONE], 1);
+                if (UNLIKELY(pt->fault_around))
+                    fault_around(pt, va, &w);
+                smr_leave(host);
+                return ASPACE_FAULT_DONE;
+            }
+            free_frame(pt, pa, 0);
+        }
+    }
+    smr_leave(host);
+    return fault_general(s, va, access, info);
+}
+
+enum aspace_fault_result aspace_fault(struct aspace *s, aspace_va_t va, uint32_t access,
+                                      struct aspace_fault_info *info)
+{
+    aspace_trace(fault, s, va, access);
+    if (UNLIKELY(!space_contains(s, va))) {
+        COUNT(pt_this_cpu(&s->pt)->faults[ASPACE_FAULT_NO_AREA], 1);
+        return ASPACE_FAULT_NO_AREA;
+    }
+    if (UNLIKELY(!space_is_open(s))) {
+        COUNT(pt_this_cpu(&s->pt)->faults[ASPACE_FAULT_CLOSED], 1);
+        return ASPACE_FAULT_CLOSED;
+    }
+    switch (s->pt.F->id) {
+#define ASPACE_X(id, name)                                                                                             \
+    case ASPACE_FMT_##id:                                                                                              \
+        return fault_fast(&fmt_const_##id, s, va, access, info);
+        ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
+    default:
+        return ASPACE_FAULT_NO_AREA;
+    }
+}
+
+static int populate_error(enum aspace_fault_result r)
+{
+    switch (r) {
+    case ASPACE_FAULT_DONE:
+    case ASPACE_FAULT_SPURIOUS:
+        return ASPACE_E_OK;
+    case ASPACE_FAULT_NO_MEMORY:
+        return ASPACE_E_NO_MEMORY;
+    case ASPACE_FAULT_CLOSED:
+        return ASPACE_E_CLOSED;
+    case ASPACE_FAULT_NO_AREA:
+        return ASPACE_E_NOT_MAPPED;
+    case ASPACE_FAULT_RETRY:
+        return ASPACE_E_RETRY;
+    default:
+        return ASPACE_E_FAULT;
+    }
+}
+
+/* What is at va: a fault's worth of work, nothing to do up to *next, or an error. */
+static int populate_at(struct aspace *s, aspace_va_t va, aspace_va_t *next)
+{
+    struct walk w;
+    smr_enter(s->pt.host);
+    walk_any(&s->pt, va, &w);
+    value_t v = w.kind == SLOT_ARMED ? slot_armed_value(w.e) : 0;
+    bool fill = VALUE_RIGHTS(v) && !(value_area(s->pt.host, v)->flags & AREA_STATIC);
+    smr_leave(s->pt.host);
+    if (w.kind == SLOT_EMPTY)
+        return ASPACE_E_NOT_MAPPED;
+    if (w.kind == SLOT_BUSY || fill) {
+        /* With the least access that the area allows: a populate fills, it does not upgrade. */
+        uint32_t rights = fill ? VALUE_RIGHTS(v) : (uint32_t)ASPACE_R;
+        return populate_error(aspace_fault(s, va, rights & (0u - rights), NULL));
+    }
+    *next = (va | (slot_span(s->pt.F, w.level) - 1)) + 1;
+    return ASPACE_E_OK;
+}
+
+int aspace_populate(struct aspace *s, aspace_va_t va, uint64_t size, uint64_t *done)
+{
+    aspace_va_t at = va, end = va + size;
+    int rc = space_check_range(s, va, size);
+    aspace_trace(populate, s, va, size);
+    while (rc == ASPACE_E_OK && at < end)
+        rc = populate_at(s, at, &at);
+    if (done)
+        *done = rc == ASPACE_E_OK ? size : at - va;
+    return rc;
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Looking up: translate, limit, areas, free ranges. All lock-free; nothing here writes shared memory. */
+#include <aspace/fault.h>
+
+#include "pt/walk.h"
+#include "space/space.h"
+
+/* Spin a little on a BUSY slot; the section is left in between so that grace periods end. */
+static bool walk_settled(struct pt *pt, aspace_va_t va, struct walk *w)
+{
+    for (int round = 0; round < WALK_ROUNDS; round++) {
+        walk_any(pt, va, w);
+        for (int i = 0; i < WALK_SPINS && w->kind == SLOT_BUSY; i++) {
+            aspace_pause();
+            walk_any(pt, va, w);
+        }
+        if (w->kind != SLOT_BUSY)
+            return true;
+        smr_leave(pt->host);
+        smr_enter(pt->host);
+    }
+    return false;
+}
+
+/* ------------------------------------------------------------------------------------------------------ translate */
+
+static inline __attribute__((always_inline)) void fill_translation(const struct fmt *const F, const struct pt *pt,
+                                                                   const struct walk *w, aspace_va_t va,
+                                                                   struct aspace_translation *t)
+{
+    uint64_t span = slot_span(F, w->level), offset = va & (span - 1);
+    bool run = F->run_lg2 && !w->level && fmt_in_run(F, w->e);
+    t->pa = fmt_output(F, &pt->C, w->level, w->e, w->index) + offset;
+    t->leaf_bytes = run ? span << F->run_lg2 : span;
+    t->length = span - offset;
+    t->rights = fmt_leaf_rights(F, &pt->C, w->e);
+    t->attr = fmt_leaf_attr(F, &pt->C, w->level, w->e);
+}
+
+static inline __attribute__((always_inline)) int translate_fmt(const struct fmt *const F, struct aspace *s,
+                                                               aspace_va_t va, struct aspace_translation *t)
+{
+    struct pt *pt = &s->pt;
+    struct walk w;
+    int rc = ASPACE_E_OK;
+    smr_enter(pt->host);
+    walk_to(F, pt, va, &w);
+    if (UNLIKELY(w.kind != SLOT_LEAF) && (w.kind != SLOT_BUSY || !walk_settled(pt, va, &w)))
+        rc = w.kind == SLOT_BUSY ? ASPACE_E_RETRY : ASPACE_E_NOT_MAPPED;
+    else if (UNLIKELY(w.kind != SLOT_LEAF))
+        rc = ASPACE_E_NOT_MAPPED;
+    else
+        fill_translation(F, pt, &w, va, t);
+    smr_leave(pt->host);
+    return rc;
+}
+
+int aspace_translate(struct aspace *s, aspace_va_t va, struct aspace_translation *t)
+{
+    if (UNLIKELY(!space_contains(s, va)))
+        return ASPACE_E_RANGE;
+    switch (s->pt.F->id) {
+#define ASPACE_X(id, name)                                                                                             \
+    case ASPACE_FMT_##id:                                                                                              \
+        return translate_fmt(&fmt_const_##id, s, va, t);
+        ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
+    default:
+        return ASPACE_E_RANGE;
+    }
+}
+
+/* A leaf without what hardware may change, and without its address. */
+static uint64_t leaf_kind(const struct pt *pt, const struct walk *w)
+{
+    const struct fmt *F = pt->F;
+    uint64_t e = F->run_lg2 && !w->level && fmt_in_run(F, w->e) ? fmt_unrun(F, w->e, w->index) : w->e;
+    return (uint64_t)fmt_leaf_rights(F, &pt->C, e) << 8 | fmt_leaf_attr(F, &pt->C, w->level, e);
+}
+
+/* Goes on from the leaf at w in its table while entries are exactly the next ones; how many more it found. */
+static unsigned same_neighbours(const struct pt *pt, const struct walk *w, unsigned max)
+{
+    unsigned end = node_entries(pt->F, w->level), n = 0;
+    uint64_t step = fmt_addr_bits(pt->F, slot_span(pt->F, w->level)), e = w->e;
+    while (n < max && w->index + n + 1 < end && slot_load(w->slots + w->index + n + 1) == (e += step))
+        n++;
+    return n;
+}
+
+static int limit_from(struct pt *pt, struct walk *w, aspace_va_t va, uint64_t cap, struct aspace_translation *t)
+{
+    uint64_t kind = leaf_kind(pt, w), length = t->length;
+    aspace_va_t end = cap < pt->end - va ? va + cap : pt->end;
+    for (;;) {
+        uint64_t span = slot_span(pt->F, w->level);
+        aspace_va_t at = va + length;
+        if (at >= end)
+            break;
+        unsigned more = same_neighbours(pt, w, (unsigned)((end - at + span - 1) >> pt->F->shift[w->level] & 0xffff));
+        if (more) {
+            length += more * span;
+            w->index += more;
+            w->e = slot_load(w->slots + w->index);
+            if (!fmt_present(pt->F, w->level, w->e))
+                break; /* unmapped meanwhile: what was seen is enough */
+            continue;
+        }
+        if (!walk_settled(pt, at, w))
+            return ASPACE_E_RETRY;
+        if (w->kind != SLOT_LEAF || leaf_kind(pt, w) != kind ||
+            fmt_output(pt->F, &pt->C, w->level, w->e, w->index) != t->pa + length)
+            break;
+        length += slot_span(pt->F, w->level);
+    }
+    t->length = length < end - va ? length : end - va;
+    return ASPACE_E_OK;
+}
+
+int aspace_translate_limit(struct aspace *s, aspace_va_t va, uint64_t cap, struct aspace_translation *t)
+{
+    struct pt *pt = &s->pt;
+    struct walk w;
+    if (!cap)
+        return ASPACE_E_INVALID;
+    if (!space_contains(s, va))
+        return ASPACE_E_RANGE;
+    smr_enter(pt->host);
+    int rc = walk_settled(pt, va, &w) ? w.kind == SLOT_LEAF ? ASPACE_E_OK : ASPACE_E_NOT_MAPPED : ASPACE_E_RETRY;
+    if (rc == ASPACE_E_OK) {
+        fill_translation(pt->F, pt, &w, va, t);
+        rc = limit_from(pt, &w, va, cap, t);
+    }
+    smr_leave(pt->host);
+    return rc;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- areas */
+
+static void describe(const struct pt *pt, const struct area *a, value_t v, aspace_va_t va, struct aspace_area *out)
+{
+    out->va = va;
+    out->kind = (enum aspace_kind)a->kind;
+    out->rights = VALUE_RIGHTS(v);
+    out->max_rights = a->max_rights;
+    out->attr = a->attr;
+    out->fork = (enum aspace_fork_policy)a->fork;
+    out->pa = a->pa == ASPACE_PA_NONE ? ASPACE_PA_NONE : a->pa + (va - a->va_base);
+    out->id = a->id;
+    out->cookie = a->cookie;
+    out->offset = a->offset + (va - a->va_base);
+    out->backend = a->backend;
+    out->backend_ctx = a->ctx;
+    (void)pt;
+}
+
+/* Slots around i that have the same value and are no tables: the value of a TABLE slot is not its own. */
+static struct seg own_stretch(const struct pt *pt, const struct walk *w, struct seg g)
+{
+    unsigned lo = w->index, hi = w->index + 1;
+    if (!w->level)
+        return g;
+    while (lo > g.lo && slot_kind(pt->F, w->level, slot_load(w->slots + lo - 1)) != SLOT_TABLE)
+        lo--;
+    while (hi < g.hi && slot_kind(pt->F, w->level, slot_load(w->slots + hi)) != SLOT_TABLE)
+        hi++;
+    return (struct seg){(uint16_t)lo, (uint16_t)hi, g.value};
+}
+
+/* In a section. OK, NOT_MAPPED or RETRY. */
+static int query_rcu(struct pt *pt, aspace_va_t va, struct aspace_area *out)
+{
+    for (int round = 0; round < WALK_ROUNDS; round++) {
+        struct walk w;
+        struct seg g;
+        uint64_t e;
+        if (!walk_settled(pt, va, &w))
+            return ASPACE_E_RETRY;
+        if (w.kind == SLOT_EMPTY)
+            return ASPACE_E_NOT_MAPPED;
+        struct node *n = w.level == pt->top ? pt->root : walk_node(pt, w.slots);
+        if (!node_value_rcu(n, w.index, &g, &e) || e != w.e || !g.value)
+            continue;
+        g = own_stretch(pt, &w, g);
+        uint64_t span = slot_span(pt->F, w.level);
+        aspace_va_t node_va = (va & ~(span - 1)) - w.index * span;
+        describe(pt, value_area(pt->host, g.value), g.value, node_va + g.lo * span, out);
+        out->size = (uint64_t)(g.hi - g.lo) * span;
+        return ASPACE_E_OK;
+    }
+    return ASPACE_E_RETRY;
+}
+
+int aspace_query(struct aspace *s, aspace_va_t va, struct aspace_area *area)
+{
+    if (UNLIKELY(!space_contains(s, va)))
+        return ASPACE_E_RANGE;
+    smr_enter(s->pt.host);
+    int rc = query_rcu(&s->pt, va, area);
+    smr_leave(s->pt.host);
+    return rc;
+}
+
+/* Could b, which follows a, be told as one mapping with it? */
+static bool compatible(const struct aspace_area *a, const struct aspace_area *b)
+{
+    if (a->kind != b->kind || a->rights != b->rights || a->max_rights != b->max_rights || a->attr != b->attr ||
+        a->fork != b->fork || a->cookie != b->cookie || a->backend != b->backend || a->backend_ctx != b->backend_ctx)
+        return false;
+    if (a->pa != ASPACE_PA_NONE && a->pa + a->size != b->pa)
+        return false;
+    bool by_offset = a->kind == ASPACE_KIND_CUSTOM || a->kind == ASPACE_KIND_TRAP;
+    return a->id == b->id || !by_offset || a->offset + a->size == b->offset;
+}
+
+/* The first address at or after va, below end, whose slot is EMPTY or not, as `empty` says; else end. */
+static aspace_va_t skip(struct pt *pt, aspace_va_t va, aspace_va_t end, unsigned empty)
+{
+    while (va < end) {
+        struct walk w;
+        walk_any(pt, va, &w);
+        if ((w.kind == SLOT_EMPTY) == empty)
+            return va;
+        unsigned i = w.index, n = node_entries(pt->F, w.level);
+        uint64_t span = slot_span(pt->F, w.level);
+        enum slot_kind kind = w.kind;
+        while (++i < n) {
+            kind = slot_kind(pt->F, w.level, slot_load(w.slots + i));
+            if (kind == SLOT_TABLE || (kind == SLOT_EMPTY) == empty)
+                break;
+        }
+        va = (va & ~(span - 1)) + (i - w.index) * span;
+    }
+    return end;
+}
+
+static void extend(struct aspace *s, struct aspace_area *a)
+{
+    struct aspace_area b;
+    while (a->va + a->size < s->pt.end && aspace_query(s, a->va + a->size, &b) == ASPACE_E_OK &&
+           b.va == a->va + a->size && compatible(a, &b))
+        a->size += b.size;
+    while (a->va > s->pt.base && aspace_query(s, a->va - 1, &b) == ASPACE_E_OK && b.va + b.size == a->va &&
+           compatible(&b, a)) {
+        uint64_t size = a->size;
+        *a = b;
+        a->size += size;
+    }
+}
+
+int aspace_next(struct aspace *s, aspace_va_t va, struct aspace_area *area)
+{
+    for (va = va < s->pt.base ? s->pt.base : va; va < s->pt.end;) {
+        smr_enter(s->pt.host);
+        va = skip(&s->pt, va, s->pt.end, 0);
+        smr_leave(s->pt.host);
+        if (va == s->pt.end)
+            break;
+        int rc = aspace_query(s, va, area);
+        if (rc == ASPACE_E_OK)
+            extend(s, area);
+        if (rc != ASPACE_E_NOT_MAPPED)
+            return rc;
+    }
+    return ASPACE_E_NOT_MAPPED;
+}
+
+int aspace_doorbell_match(struct aspace *s, aspace_va_t va, uint32_t width, uint64_t value, uint64_t *cookie)
+{
+    struct pt *pt = &s->pt;
+    struct walk w;
+    int rc = ASPACE_E_NOT_MAPPED;
+    if (!space_contains(s, va))
+        return ASPACE_E_RANGE;
+    smr_enter(pt->host);
+    if (walk_settled(pt, va, &w) && w.kind == SLOT_ARMED) {
+        const struct area *a = value_area(pt->host, slot_armed_value(w.e));
+        for (uint32_t i = 0; i < a->doorbell_count && rc; i++) {
+            const struct aspace_doorbell *d = &a->doorbells[i];
+            if (d->offset == va - a->va_base && (!d->width || d->width == width) && (d->any_value || d->value == value)) {
+                *cookie = d->cookie;
+                rc = ASPACE_E_OK;
+            }
+        }
+    }
+    smr_leave(pt->host);
+    return rc;
+}
+
+/* ---------------------------------------------------------------------------------------------------- free ranges */
+
+static int check_find(const struct aspace *s, const struct aspace_find *f, aspace_va_t *lo, aspace_va_t *hi)
+{
+    if (!f || !f->size || f->size & 4095 || f->align & (f->align - 1) || (f->align && f->align < 4096) ||
+        (f->limit.va | f->limit.size) & 4095)
+        return ASPACE_E_INVALID;
+    *lo = s->pt.base;
+    *hi = s->pt.end;
+    if (f->limit.size) {
+        if (!aspace_contains(s, f->limit.va, f->limit.size))
+            return ASPACE_E_RANGE;
+        *lo = f->limit.va;
+        *hi = f->limit.va + f->limit.size;
+    }
+    return ASPACE_E_OK;
+}
+
+/* Lowest aligned fit that begins in [from, to - size]. */
+static bool fit_up(struct pt *pt, const struct aspace_find *f, aspace_va_t from, aspace_va_t to, aspace_va_t *va)
+{
+    uint64_t align = f->align ? f->align : 4096;
+    while (from < to) {
+        aspace_va_t start = skip(pt, from, to, 1);
+        aspace_va_t at = (start + align - 1) & ~(align - 1);
+        if (at < start || at >= to || to - at < f->size)
+            return false;
+        if (skip(pt, at, at + f->size, 0) == at + f->size) {
+            *va = at;
+            return true;
+        }
+        from = skip(pt, at, to, 0);
+    }
+    return false;
+}
+
+/* Where the mapped stretch that makes [at, at + size) unusable begins or, walking down, the last fit that avoids it. */
+static bool fit_down(struct pt *pt, const struct aspace_find *f, aspace_va_t from, aspace_va_t to, aspace_va_t *va)
+{
+    uint64_t align = f->align ? f->align : 4096;
+    while (to > from && to - from >= f->size) {
+        aspace_va_t at = (to - f->size) & ~(align - 1);
+        if (at < from)
+            return false;
+        aspace_va_t hit = skip(pt, at, at + f->size, 0);
+        if (hit == at + f->size) {
+            *va = at;
+            return true;
+        }
+        /* The slot at `hit` is used: go below it. */
+        struct walk w;
+        walk_any(pt, hit, &w);
+        to = hit & ~(slot_span(pt->F, w.level) - 1);
+    }
+    return false;
+}
+
+int aspace_find(struct aspace *s, const struct aspace_find *f, aspace_va_t *va)
+{
+    aspace_va_t lo, hi;
+    int rc = check_find(s, f, &lo, &hi);
+    if (rc)
+        return rc;
+    bool down = f->flags & ASPACE_FIND_DOWN;
+    aspace_va_t hint = f->hint ? f->hint & ~4095ull : down ? hi : lo;
+    hint = hint < lo ? lo : hint > hi ? hi : hint;
+    smr_enter(s->pt.host);
+    bool found = down ? fit_down(&s->pt, f, lo, hint, va) || fit_down(&s->pt, f, lo, hi, va)
+                      : fit_up(&s->pt, f, hint, hi, va) || fit_up(&s->pt, f, lo, hi, va);
+    smr_leave(s->pt.host);
+    return found ? ASPACE_E_OK : ASPACE_E_LIMIT;
+}
+
+int aspace_map_anywhere(struct aspace *s, const struct aspace_map *request, const struct aspace_find *f,
+                        aspace_va_t *va)
+{
+    if (!request || request->flags & ASPACE_MAP_REPLACE)
+        return ASPACE_E_INVALID;
+    struct aspace_map m = *request;
+    for (;;) {
+        int rc = aspace_find(s, f, &m.va);
+        if (rc)
+            return rc;
+        m.size = f->size;
+        rc = aspace_map(s, &m, NULL);
+        if (rc != ASPACE_E_EXISTS) { /* else another CPU was faster: there has been progress */
+            if (rc == ASPACE_E_OK)
+                *va = m.va;
+            return rc;
+        }
+    }
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The space: a page table, a state, and what the embedder said at creation. Owns struct aspace; knows no entry's bits. */
+#ifndef SPACE_SPACE_H
+#define SPACE_SPACE_H
+
+#include "pt/range.h"
+
+enum space_state { SPACE_OPEN, SPACE_CLOSING, SPACE_CLOSED };
+
+struct aspace {
+    struct pt pt; /* first: pt.owner points back */
+    uint32_t state;
+    void *user;
+    void (*released)(void *user);
+    aspace_va_t sweep_va;
+    struct pt_cpu cpu[] __attribute__((aligned(ASPACE_CACHE_LINE)));
+};
+_Static_assert(sizeof(struct aspace) <= 2048, "ASPACE_BYTES covers the space");
+
+static inline bool space_is_open(const struct aspace *s)
+{
+    return seam_load(&s->state) == SPACE_OPEN;
+}
+
+/* OK, INVALID, RANGE or CLOSED for a page-aligned, non-empty range of an open space. */
+int space_check_range(const struct aspace *s, aspace_va_t va, uint64_t size);
+
+static inline bool space_contains(const struct aspace *s, aspace_va_t va)
+{
+    return va >= s->pt.base && va < s->pt.end;
+}
+
+#endif

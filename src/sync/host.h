@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The host: what all spaces of one instance share. Owns the layout of struct aspace_host and of its per-CPU parts;
+ * the pieces are worked by sync/smr.c (reclamation), pt/pool.c (tables) and backend/area.c (records).
+ */
+#ifndef ASPACE_SYNC_HOST_H
+#define ASPACE_SYNC_HOST_H
+
+#include <aspace/aspace.h>
+
+#include "sync/seam.h"
+
+enum {
+    MAGAZINE = 64,         /* tables and record indices a CPU keeps at hand */
+    AREA_DIRECTORY = 512,  /* pages of record pages: 512 * 512 * 32 indices */
+    EMERGENCY_PAGES = 4,   /* held back so that an unmap of whole areas cannot fail */
+};
+
+struct node;
+
+struct host_cpu {
+    /* Written by its own CPU, read by whoever waits for a grace period. 0: not in a section (EPOCH), offline (QSBR). */
+    uint64_t smr_seen;
+    uint32_t smr_nest; /* own CPU only */
+
+    uint32_t limbo_lock;      /* guards the three below; taken by others only to drain */
+    struct node *limbo_open;  /* page being filled */
+    struct node *limbo_first; /* closed pages, oldest first */
+    struct node *limbo_last;
+    uint32_t releasing;       /* items taken from a list are being freed by this CPU */
+
+    uint32_t n_tables; /* own CPU only, as are all below; aspace_trim requires that no call is in progress elsewhere */
+    uint32_t n_areas;
+    uint64_t id_next, id_end; /* block of 64-bit ids */
+    struct node *tables[MAGAZINE];
+    uint32_t areas[MAGAZINE];
+} __attribute__((aligned(ASPACE_CACHE_LINE)));
+
+struct area;
+
+struct aspace_host {
+    const struct aspace_hal *hal;
+    void *ctx;
+    uint32_t cpus;
+    uint32_t chunk_order;
+    uint32_t full_flush_entries;
+    enum aspace_smr smr;
+
+    uint64_t smr_epoch __attribute__((aligned(ASPACE_CACHE_LINE)));
+    uint64_t next_id;
+    uint64_t spaces;
+
+    uint32_t lock __attribute__((aligned(ASPACE_CACHE_LINE))); /* guards all below */
+    struct chunk *chunks;                                     /* chunks with a free page, in no order */
+    struct node *emergency;
+    uint32_t n_emergency;
+    uint32_t area_pages;         /* record pages, free or not: the next index to grow at */
+    struct node *area_partial;   /* record pages with free slots */
+    struct area **area_dir[AREA_DIRECTORY];
+
+    struct host_cpu cpu[];
+};
+
+_Static_assert(sizeof(struct aspace_host) <= 8192, "ASPACE_HOST_BYTES covers the host");
+_Static_assert(sizeof(struct host_cpu) <= 2048, "ASPACE_HOST_BYTES covers a CPU");
+
+static inline struct host_cpu *host_this_cpu(struct aspace_host *host)
+{
+    unsigned id = aspace_cpu_id();
+    ASSERT(id < host->cpus);
+    return &host->cpu[id];
+}
+
+/* The tag a CPU locks with: never 0. */
+static inline uint32_t host_lock_tag(void)
+{
+    return (uint32_t)aspace_cpu_id() + 1;
+}
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One suite for every format and configuration. Owns the list of its parts; must not know what they test. */
+#include "suites.h"
+
+int main(int argc, char **argv)
+{
+    const struct suite suites[] = {create_suite, mapping_suite, change_suite,  huge_suite,
+                                   lookup_suite, access_suite,  scenario_suite};
+    const struct program program = {"conformance", suites, sizeof(suites) / sizeof(suites[0])};
+
+    return harness_main(&program, argc, argv);
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The parts of the conformance suite, a file each. */
+#ifndef TESTS_SUITES_H
+#define TESTS_SUITES_H
+
+#include "../harness.h"
+
+extern const struct suite create_suite;   /* spaces: creation, registers, quota, close, destroy */
+extern const struct suite mapping_suite;  /* map, unmap, replace, batch; rights and attributes read back */
+extern const struct suite change_suite;   /* protect, discard, populate, fault */
+extern const struct suite huge_suite;     /* large leaves and runs: split, collapse, migrate */
+extern const struct suite lookup_suite;   /* translate, limit, query, next, find */
+extern const struct suite access_suite;   /* reading and writing by input address, traps, doorbells, backends, frames */
+extern const struct suite scenario_suite; /* the cases from defects seen elsewhere, numbered */
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The n-th allocation fails, for every n, in every operation: the error is told, the space is equal to before by full
+ * comparison, nothing is leaked, and the same operation succeeds when there is memory again. Owns the loop; must not
+ * know the operations.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "operations.h"
+
+enum { FAILURES_MAX = 3000 };
+
+/* Failing once tells whether each place copes; failing from then on, whether a second attempt does harm. */
+enum pattern { FAIL_ONCE, FAIL_FROM };
+
+static void arm(struct env *env, enum pattern pattern, uint64_t n)
+{
+    if (pattern == FAIL_ONCE) {
+        arena_fail_nth(&env->machine.arena, n);
+    } else {
+        arena_fail_from(&env->machine.arena, n);
+    }
+}
+
+static void disarm(struct env *env)
+{
+    arena_fail_nth(&env->machine.arena, 0);
+}
+
+/* What an operation that stops midway may have changed: contents that were to be filled, never areas. */
+static void check_partial(struct env *env, const struct operation *operation)
+{
+    audit(env);
+    CHECK_OK(operation->run(env));
+}
+
+static void check_unchanged(struct env *env, const struct operation *operation, const struct snapshot *before,
+                            uint64_t data)
+{
+    snapshot_same(env, before, operation->name);
+    audit(env);
+    aspace_trim(env->host);
+    CHECK_EQ(ledger(env).data, data);
+    snapshot_same(env, before, "after trim");
+    CHECK_OK(operation->run(env));
+    audit(env);
+}
+
+/* One attempt in a fresh space. True if the failure was reached. */
+static bool attempt(struct env *env, const struct operation *operation, enum pattern pattern, uint64_t n)
+{
+    recreate(env, &env->config);
+    if (operation->prepare) {
+        operation->prepare(env);
+    }
+    aspace_trim(env->host);
+    struct snapshot *before = snapshot_take(env);
+    struct arena_counts counts = ledger(env);
+    arm(env, pattern, n);
+    int error = operation->run(env);
+    disarm(env);
+    bool fired = ledger(env).failed != counts.failed;
+    if (error != ASPACE_OK && (!fired || error != ASPACE_E_NO_MEMORY)) {
+        test_fail(__FILE__, __LINE__, "%s: allocation %llu of it fails: %s", operation->name, (unsigned long long)n,
+                  aspace_error_name(error));
+    }
+    if (error != ASPACE_OK) {
+        if (harness_verbose()) {
+            printf("  %s: refused at allocation %llu\n", operation->name, (unsigned long long)n);
+        }
+        if (operation->needs & OPERATION_PARTIAL) {
+            check_partial(env, operation);
+        } else {
+            check_unchanged(env, operation, before, counts.data);
+        }
+    }
+    snapshot_free(before);
+    audit(env);
+    return fired;
+}
+
+static void try_all(struct env *env, const struct operation *operation)
+{
+    for (enum pattern pattern = FAIL_ONCE; pattern <= FAIL_FROM; pattern++) {
+        for (uint64_t n = 1; attempt(env, operation, pattern, n); n++) {
+            CHECK(n < FAILURES_MAX);
+            if (n > 24) {
+                n += n / 4; /* a long run of frames, each like the one before */
+            }
+        }
+    }
+}
+
+static size_t index_of_run; /* which operation the test that is running stands for */
+
+static void inject_operation(struct env *env)
+{
+    try_all(env, &operations[index_of_run]);
+}
+
+/* Creation itself, and the frames that need no space. */
+static void inject_create(struct env *env)
+{
+    struct aspace_config config = env->config;
+
+    destroy(env);
+    aspace_trim(env->host);
+    CHECK_EQ(ledger(env).frames, 0);
+    for (uint64_t n = 1;; n++) {
+        struct arena_counts counts = ledger(env);
+        arena_fail_nth(&env->machine.arena, n);
+        int error = aspace_create(env->space, env->host, &config);
+        disarm(env);
+        bool fired = ledger(env).failed != counts.failed;
+        CHECK_ERROR(error, fired ? ASPACE_E_NO_MEMORY : ASPACE_OK);
+        if (!fired) {
+            break;
+        }
+        aspace_trim(env->host);
+        CHECK_EQ(ledger(env).frames, 0);
+    }
+    env->destroyed = false;
+}
+
+static void inject_reserve(struct env *env)
+{
+    struct snapshot *before = snapshot_take(env);
+
+    for (uint64_t n = 1; n < 100; n++) {
+        struct arena_counts counts = ledger(env);
+        arena_fail_nth(&env->machine.arena, n);
+        int error = aspace_reserve_tables(env->host, 500);
+        disarm(env);
+        bool fired = ledger(env).failed != counts.failed;
+        CHECK(error == ASPACE_OK || (fired && error == ASPACE_E_NO_MEMORY));
+        snapshot_same(env, before, "reserve");
+        aspace_trim(env->host);
+        if (!fired) {
+            break;
+        }
+    }
+    snapshot_free(before);
+}
+
+static const struct test own_tests[] = {
+    {"inject_create", inject_create, 0},
+    {"inject_reserve", inject_reserve, NEEDS_PLAIN},
+};
+
+static void pick(size_t index)
+{
+    index_of_run = index;
+}
+
+int main(int argc, char **argv)
+{
+    enum { TESTS_MAX = 80 };
+    static struct test tests[TESTS_MAX];
+    static char names[TESTS_MAX][48];
+
+    for (size_t i = 0; i < operation_count && i < TESTS_MAX; i++) {
+        snprintf(names[i], sizeof(names[i]), "inject_%s", operations[i].name);
+        tests[i] = (struct test){names[i], inject_operation, operations[i].needs & 0xff};
+    }
+    const struct suite suites[] = {{tests, operation_count}, SUITE(own_tests)};
+    const struct program program = {"inject", suites, 2, pick};
+
+    return harness_main(&program, argc, argv);
+}

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The list of operations, with the situation each is tried in. Must not know what is done with them. */
+#include "operations.h"
+
+/* Where everything happens: `near` is aligned for a large leaf, and so is `far`, in another table where there is room. */
+static uint64_t near(struct env *env)
+{
+    return at(env, 1, 1);
+}
+
+static uint64_t far(struct env *env)
+{
+    return at(env, env->config.format == ASPACE_FMT_TOY ? 1 : 2, 2);
+}
+
+static int map(struct env *env, struct aspace_map m)
+{
+    m.max_rights = m.rights | env->rw;
+    return aspace_map(env->space, &m, NULL);
+}
+
+static int fault_error(enum aspace_fault_result result)
+{
+    switch (result) {
+    case ASPACE_FAULT_DONE:
+    case ASPACE_FAULT_SPURIOUS:
+        return ASPACE_OK;
+    case ASPACE_FAULT_NO_MEMORY:
+        return ASPACE_E_NO_MEMORY;
+    default:
+        return ASPACE_E_INVALID;
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------------------- situations */
+
+static void lazy_area(struct env *env)
+{
+    do_map(env, ASPACE_KIND_LAZY, near(env), env->span[1] + 2 * PAGE, env->rw);
+}
+
+static void lazy_touched(struct env *env)
+{
+    lazy_area(env);
+    poke(env, near(env) + PAGE, 1);
+    poke(env, near(env) + 2 * PAGE, 2);
+}
+
+static void lazy_far(struct env *env)
+{
+    do_map(env, ASPACE_KIND_LAZY, far(env), env->span[1], env->rw);
+}
+
+/* Markers above the leaves, so that a part of them needs tables. */
+static void lazy_upper(struct env *env)
+{
+    uint64_t va = at(env, 2, 0);
+
+    do_map(env, ASPACE_KIND_LAZY, va, env->span[2], env->rw);
+}
+
+static void huge_page(struct env *env)
+{
+    do_map(env, ASPACE_KIND_EAGER, near(env), env->span[1], env->rw);
+    poke(env, near(env) + PAGE, 11);
+}
+
+static void linear_block(struct env *env)
+{
+    do_linear(env, near(env), env->span[1], env->rw, device_pa(env, env->span[1]));
+}
+
+static void linear_upper(struct env *env)
+{
+    do_linear(env, at(env, 2, 0), env->span[2], env->rw, naive_output_end(&env->config) / 2);
+}
+
+static void linear_run(struct env *env)
+{
+    do_linear(env, near(env), env->run_pages * PAGE, env->rw, device_pa(env, env->span[1]));
+}
+
+static void small_pages(struct env *env)
+{
+    uint64_t done;
+
+    do_map(env, ASPACE_KIND_LAZY, near(env), env->span[1], env->rw);
+    for (uint64_t off = 0; off < env->span[1]; off += PAGE) {
+        CHECK_OK(aspace_populate(env->space, near(env) + off, PAGE, &done));
+    }
+    poke(env, near(env), 5);
+    CHECK(aspace_split(env->space, near(env)) <= ASPACE_OK);
+}
+
+static void three_areas(struct env *env)
+{
+    uint64_t va = near(env);
+
+    do_map(env, ASPACE_KIND_EAGER, va, 3 * PAGE, env->rw);
+    do_linear(env, va + 3 * PAGE, env->span[1] - 3 * PAGE, env->rw, device_pa(env, PAGE));
+    do_map(env, ASPACE_KIND_LAZY, va + env->span[1], 4 * PAGE, env->rw);
+    poke(env, va + PAGE, 4);
+    poke(env, va + env->span[1] + PAGE, 3);
+}
+
+/* --------------------------------------------------------------------------------------------------------------- maps */
+
+static int map_lazy(struct env *env)
+{
+    return map(env, request(ASPACE_KIND_LAZY, near(env) + PAGE, env->span[1], env->rw));
+}
+
+static int map_whole(struct env *env)
+{
+    return map(env, request(ASPACE_KIND_LAZY, env->base + PAGE, env->end - env->base - 2 * PAGE, env->rw));
+}
+
+static int map_trap(struct env *env)
+{
+    return map(env, request(ASPACE_KIND_TRAP, far(env) + PAGE, PAGE, env->rw));
+}
+
+static int map_eager(struct env *env)
+{
+    return map(env, request(ASPACE_KIND_EAGER, near(env) - 2 * PAGE, 5 * PAGE, env->rw));
+}
+
+static int map_eager_huge(struct env *env)
+{
+    return map(env, request(ASPACE_KIND_EAGER, near(env) - PAGE, env->span[1] + 2 * PAGE, env->rw));
+}
+
+static int map_linear(struct env *env)
+{
+    return map(env, request_linear(near(env) - PAGE, env->span[1] + 2 * PAGE, env->rw,
+                                   device_pa(env, 4 * env->span[1]) + env->span[1] - PAGE));
+}
+
+static int map_rom(struct env *env)
+{
+    struct aspace_map m = request(ASPACE_KIND_ROM, far(env), 2 * PAGE, env->ro);
+
+    m.pa = device_pa(env, 2 * PAGE);
+    return map(env, m);
+}
+
+static int map_replace(struct env *env)
+{
+    struct aspace_map m = request(ASPACE_KIND_EAGER, near(env) + PAGE, env->span[1] + PAGE, env->rw);
+
+    m.flags = ASPACE_MAP_REPLACE;
+    return map(env, m);
+}
+
+static int map_replace_lazy(struct env *env)
+{
+    struct aspace_map m = request(ASPACE_KIND_LAZY, near(env) + 2 * PAGE, env->span[1], env->ro);
+
+    m.flags = ASPACE_MAP_REPLACE;
+    return map(env, m);
+}
+
+static int map_batch(struct env *env)
+{
+    uint64_t va = near(env);
+    struct aspace_map m[3] = {
+        request(ASPACE_KIND_EAGER, far(env) + PAGE, 2 * PAGE, env->rw),
+        request(ASPACE_KIND_LAZY, va - PAGE, 2 * PAGE, env->rw),
+        request_linear(va + env->span[1] - PAGE, 2 * PAGE, env->rw, device_pa(env, PAGE)),
+    };
+
+    return aspace_map_batch(env->space, m, 3, NULL);
+}
+
+static int map_somewhere(struct env *env)
+{
+    struct aspace_map m = request(ASPACE_KIND_EAGER, 0, 0, env->rw);
+    struct aspace_find find = {.size = 3 * PAGE, .hint = near(env)};
+    uint64_t va;
+
+    return aspace_map_anywhere(env->space, &m, &find, &va);
+}
+
+/* ------------------------------------------------------------------------------------------------------------- changes */
+
+static int unmap_part(struct env *env)
+{
+    return aspace_unmap(env->space, near(env) + PAGE, PAGE);
+}
+
+static int unmap_upper(struct env *env)
+{
+    return aspace_unmap(env->space, at(env, 2, 0) + env->span[1] + PAGE, PAGE);
+}
+
+static int unmap_three(struct env *env)
+{
+    return aspace_unmap(env->space, near(env) + 2 * PAGE, env->span[1] - PAGE);
+}
+
+static int protect_part(struct env *env)
+{
+    return aspace_protect(env->space, near(env) + PAGE, PAGE, env->ro);
+}
+
+static int protect_upper(struct env *env)
+{
+    return aspace_protect(env->space, at(env, 2, 0) + env->span[1] + PAGE, PAGE, env->ro);
+}
+
+static int protect_three(struct env *env)
+{
+    return aspace_protect(env->space, near(env) + 2 * PAGE, env->span[1], env->ro);
+}
+
+static int protect_to_none(struct env *env)
+{
+    return aspace_protect(env->space, near(env) + PAGE, 2 * PAGE, 0);
+}
+
+static int discard_part(struct env *env)
+{
+    return aspace_discard(env->space, near(env) + PAGE, PAGE);
+}
+
+static int discard_all(struct env *env)
+{
+    return aspace_discard(env->space, near(env), env->span[1]);
+}
+
+static int clear(struct env *env)
+{
+    return aspace_clear(env->space);
+}
+
+static int migrate(struct env *env)
+{
+    return aspace_migrate(env->space, near(env) + PAGE, ASPACE_PA_NONE);
+}
+
+static int collapse(struct env *env)
+{
+    return aspace_collapse(env->space, near(env), 1);
+}
+
+static int split(struct env *env)
+{
+    return aspace_split(env->space, near(env));
+}
+
+/* -------------------------------------------------------------------------------------------------- faults and accesses */
+
+static int fault_near(struct env *env)
+{
+    return fault_error(aspace_fault(env->space, near(env) + 3 * PAGE, ASPACE_W, NULL));
+}
+
+static int fault_upper(struct env *env)
+{
+    return fault_error(aspace_fault(env->space, at(env, 2, 0) + env->span[1] + PAGE, ASPACE_W, NULL));
+}
+
+static int fault_far(struct env *env)
+{
+    return fault_error(aspace_fault(env->space, far(env), ASPACE_R, NULL));
+}
+
+static int populate(struct env *env)
+{
+    uint64_t done = 0;
+    int error = aspace_populate(env->space, near(env), 4 * PAGE, &done);
+
+    CHECK(done <= 4 * PAGE && (error != ASPACE_OK || done == 4 * PAGE));
+    return error;
+}
+
+static int write_page(struct env *env)
+{
+    uint64_t value = 3;
+
+    return aspace_write(env->space, near(env) + 64, &value, sizeof(value), NULL);
+}
+
+static int read_pages(struct env *env)
+{
+    uint8_t bytes[2 * 4096];
+    size_t done = 0;
+    int error = aspace_read(env->space, near(env) + PAGE / 2, bytes, sizeof(bytes), &done);
+
+    CHECK(error != ASPACE_OK || done == sizeof(bytes));
+    return error;
+}
+
+static int swap(struct env *env)
+{
+    uint64_t expected = 0;
+    bool swapped;
+
+    return aspace_compare_exchange(env->space, near(env), 8, &expected, 9, &swapped);
+}
+
+static int segments(struct env *env)
+{
+    struct aspace_segment s[4];
+    size_t count = 4, done;
+
+    aspace_read_begin(env->host);
+    int error = aspace_segments(env->space, near(env) + 8, PAGE / 2, ASPACE_W, s, &count, &done);
+    aspace_read_end(env->host);
+    return error;
+}
+
+const struct operation operations[] = {
+    {"map_lazy", NULL, map_lazy, 0},
+    {"map_whole", NULL, map_whole, 0},
+    {"map_trap", NULL, map_trap, 0},
+    {"map_eager", NULL, map_eager, 0},
+    {"map_eager_huge", NULL, map_eager_huge, NEEDS_HUGE},
+    {"map_linear", NULL, map_linear, 0},
+    {"map_rom", NULL, map_rom, 0},
+    {"map_replace", three_areas, map_replace, 0},
+    {"map_replace_huge", huge_page, map_replace_lazy, NEEDS_HUGE},
+    {"map_batch", NULL, map_batch, 0},
+    {"map_anywhere", NULL, map_somewhere, 0},
+    {"unmap_huge_part", huge_page, unmap_part, NEEDS_HUGE},
+    {"unmap_linear_part", linear_block, unmap_part, 0},
+    {"unmap_lazy_part", lazy_area, unmap_part, 0},
+    {"unmap_run_part", linear_run, unmap_part, NEEDS_RUNS},
+    {"unmap_marker_part", lazy_upper, unmap_upper, 0},
+    {"unmap_giant_part", linear_upper, unmap_upper, NEEDS_GIANT},
+    {"unmap_three", three_areas, unmap_three, 0},
+    {"protect_huge_part", huge_page, protect_part, NEEDS_HUGE},
+    {"protect_lazy_part", lazy_area, protect_part, 0},
+    {"protect_run_part", linear_run, protect_part, NEEDS_RUNS},
+    {"protect_marker_part", lazy_upper, protect_upper, 0},
+    {"protect_giant_part", linear_upper, protect_upper, NEEDS_GIANT},
+    {"protect_three", three_areas, protect_three, 0},
+    {"protect_none", lazy_touched, protect_to_none, 0},
+    {"discard_huge_part", huge_page, discard_part, NEEDS_HUGE},
+    {"discard_touched", lazy_touched, discard_all, 0},
+    {"clear", three_areas, clear, 0},
+    {"migrate", lazy_touched, migrate, 0},
+    {"collapse", small_pages, collapse, NEEDS_HUGE},
+    {"split_huge", huge_page, split, NEEDS_HUGE},
+    {"split_linear", linear_block, split, NEEDS_HUGE},
+    {"fault", lazy_touched, fault_near, 0},
+    {"fault_first", lazy_area, fault_near, 0},
+    {"fault_upper", lazy_upper, fault_upper, 0},
+    {"fault_far", lazy_far, fault_far, 0},
+    {"populate", lazy_area, populate, OPERATION_PARTIAL},
+    {"write", lazy_area, write_page, 0},
+    {"read", lazy_area, read_pages, OPERATION_PARTIAL},
+    {"compare_exchange", lazy_area, swap, 0},
+    {"segments", lazy_area, segments, OPERATION_PARTIAL},
+};
+const size_t operation_count = sizeof(operations) / sizeof(operations[0]);

@@ -1,0 +1,60 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Owns: the named build configurations, each in build/<name>. Other scripts ask for them by name, so that nobody else
+# needs to know a compiler flag.
+#
+# usage: build.sh NAME [TARGET...]     prints nothing when all is well
+set -eu
+cd "$(dirname "$0")/.."
+
+usage() {
+    echo "build: usage: build.sh release|gcc|clang|gcc-san|clang-san|aarch64|riscv64 [target...]" >&2
+    exit 2
+}
+
+[ $# -ge 1 ] || usage
+name=$1
+shift
+case $name in
+release) set -- gcc Release "" "$@" ;;
+gcc) set -- gcc Debug "" "$@" ;;
+clang) set -- clang Debug "" "$@" ;;
+gcc-san) set -- gcc Debug address,undefined "$@" ;;
+clang-san) set -- clang Debug address,undefined "$@" ;;
+aarch64 | riscv64) set -- "$name-linux-gnu-gcc" Debug "" "$@" ;;
+*) usage ;;
+esac
+compiler=$1 type=$2 sanitize=$3
+# Sanitizers make gcc warn of its own code; the plain builds judge the warnings.
+werror=ON
+[ -z "$sanitize" ] || werror=OFF
+shift 3
+
+command -v cmake >/dev/null || { echo "build: cmake is not installed" >&2; exit 2; }
+command -v "$compiler" >/dev/null || { echo "build: $compiler is not installed" >&2; exit 2; }
+
+dir=build/$name
+mkdir -p "$dir"
+if [ ! -f "$dir/CMakeCache.txt" ]; then
+    cross=
+    case $name in
+    aarch64 | riscv64) cross=-DCMAKE_TOOLCHAIN_FILE=$PWD/cmake/toolchain-$name.cmake ;;
+    esac
+    generator='Unix Makefiles'
+    if command -v ninja >/dev/null; then generator=Ninja; fi
+    # shellcheck disable=SC2086
+    cmake -S . -B "$dir" -G "$generator" -DCMAKE_C_COMPILER="$compiler" -DCMAKE_BUILD_TYPE="$type" \
+        -DCMAKE_C_FLAGS_DEBUG='-g -O1' -DCMAKE_C_FLAGS_RELEASE='-O2' \
+        -DASPACE_SANITIZE="$sanitize" -DASPACE_WERROR="$werror" $cross >"$dir/configure.log" 2>&1 || {
+        rm -f "$dir/CMakeCache.txt"
+        cat "$dir/configure.log" >&2
+        exit 1
+    }
+fi
+# The targets asked for, or all.
+[ $# -gt 0 ] || set -- all
+if ! cmake --build "$dir" -j "$(nproc)" --target "$@" >"$dir/build.log" 2>&1; then
+    grep -E 'error|warning|undefined|FAILED' "$dir/build.log" | head -n 40 >&2 || true
+    echo "build: $name failed, all of it in $dir/build.log" >&2
+    exit 1
+fi

@@ -1,0 +1,165 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# make test: everything that can fail, in steps. Each prints one line; what it did is in build/test/<step>.log. The last
+# line has the totals. Status 0 if nothing failed, 1 if something did, 2 if something that is needed cannot be had.
+#
+# ONLY=part of a step's name runs these steps only.   FAST=1 leaves out the guests and the emulated architectures.
+set -eu
+cd "$(dirname "$0")/.."
+
+export LC_ALL=C
+# Variables that are meant for the guests' runner would change what the guest steps do.
+unset GUEST CPUS PAGES RAM KERNEL INITRD APPEND BASELINE REPEAT STRESS STRESS_SECONDS ICOUNT LEAVE_OUT TIMEOUT MAKEFLAGS
+
+only=${ONLY-}
+fast=${FAST-}
+logs=build/test
+rm -rf "$logs"
+mkdir -p "$logs"
+passed=0 failed=0 skipped=0
+begin_all=$(date +%s)
+
+# ------------------------------------------------------------------------------------------------------ the machinery
+
+# How many passed, failed and were skipped in a step: the last line of each program says so. A program that ends badly
+# without having counted a failure counts as one.
+tally=$logs/tally
+
+count() { # count PASSED FAILED SKIPPED
+    echo "$1 $2 $3" >>"$tally"
+}
+
+# Runs one program and reads its last line. Used by xargs below, hence a script of its own.
+cat >"$logs/run-one" <<'EOF'
+#!/bin/sh
+# run-one LOG TALLY EMULATOR PROGRAM
+log=$1.$(basename "$4") tally=$2
+status=0
+timeout -k 5 900 $3 "$4" >"$log" 2>&1 || status=$?
+line=$(grep -E '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$' "$log" | tail -n 1)
+set -- $(echo "$line" | tr -c '0-9\n' ' ')
+passed=${1:-0} failed=${2:-0} skipped=${3:-0}
+if [ -z "$line" ] || { [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; }; then
+    failed=$((failed + 1))
+    echo "ended with status $status" >>"$log"
+fi
+echo "$passed $failed $skipped" >>"$tally"
+[ "$failed" -eq 0 ] || echo "$log"
+EOF
+chmod +x "$logs/run-one"
+
+step() { # step NAME COMMAND...
+    name=$1
+    shift
+    case $name in *"$only"*) ;; *) return 0 ;; esac
+    : >"$tally"
+    begin=$(date +%s)
+    log=$logs/$name.log
+    status=0
+    "$@" >"$log" 2>&1 || status=$?
+    set -- $(awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' "$tally")
+    # A step without programs is one check.
+    if [ -s "$tally" ]; then
+        p=$1 f=$2 s=$3
+        if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; fi
+    elif [ "$status" -eq 0 ]; then
+        p=1 f=0 s=0
+    else
+        p=0 f=1 s=0
+    fi
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    line="test: $name: $p passed, $f failed"
+    [ "$s" -eq 0 ] || line="$line, $s skipped"
+    echo "$line ($(($(date +%s) - begin)) s)"
+    if [ "$f" -ne 0 ]; then
+        tail -n 25 "$log" | sed 's/^/    /'
+        echo "    (all of it: $log)"
+    fi
+}
+
+# Builds a configuration and runs its test programs, two at a time. The kinds of program that are wanted, or all.
+programs() { # programs CONFIGURATION EMULATOR KIND...
+    config=$1 emulator=$2
+    shift 2
+    tools/build.sh "$config" tests || return 1
+    kinds=${*:-.}
+    list=$(for kind in $kinds; do find "build/$config/tests/$kind" -type f -perm -u+x ! -path '*/CMakeFiles/*'; done | sort)
+    [ -n "$list" ] || { echo "no test program was built"; return 1; }
+    # shellcheck disable=SC2086
+    bad=$(printf '%s\n' $list | xargs -P 2 -I '{}' "$logs/run-one" "$logs/$name" "$tally" "$emulator" '{}')
+    for log in $bad; do
+        echo "$log:"
+        grep -E '^(FAIL|fail|not ok)|failed|ERROR|runtime error|status' "$log" | head -n 15
+        tail -n 5 "$log"
+    done
+    [ -z "$bad" ]
+}
+
+# ------------------------------------------------------------------------------------------------------------ the steps
+
+guest() { # guest VARIABLE=VALUE...
+    env "$@" TIMEOUT=150 examples/hypervisor/run.sh
+}
+
+# The negative control of the stress test: with invalidations left out the guest has to fail, and not for another reason
+# such as a build that broke.
+guest_must_fail() {
+    status=0
+    env "$@" TIMEOUT=240 examples/hypervisor/run.sh || status=$?
+    [ "$status" -eq 1 ] || { echo "the guest should have failed, the status is $status"; return 1; }
+}
+
+check_guest_lines() {
+    # Bad input gets one line and status 2.
+    for bad in GUEST=vax CPUS=0 PAGES=3k RAM=1M RAM=lots KERNEL=/nonexistent TIMEOUT=x; do
+        status=0
+        out=$(env "$bad" examples/hypervisor/run.sh 2>&1) || status=$?
+        lines=$(printf '%s\n' "$out" | wc -l)
+        if [ "$status" -eq 2 ] && [ "$lines" -eq 1 ]; then count 1 0 0; else
+            count 0 1 0
+            echo "$bad: status $status: $out"
+        fi
+    done
+}
+
+packages="gcc g++ clang cmake ninja-build make pkg-config libc6-dev binutils"
+if [ -z "$fast" ]; then
+    packages="$packages gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu libc6-dev-arm64-cross libc6-dev-riscv64-cross qemu-user"
+    packages="$packages qemu-system-arm qemu-system-misc opensbi"
+fi
+# shellcheck disable=SC2086
+tools/install-packages.sh $packages >"$logs/packages.log" 2>&1 || {
+    status=$?
+    tail -n 3 "$logs/packages.log" >&2
+    exit $status
+}
+echo "test: packages: there"
+
+step layers tools/check-layers.sh
+step style tools/check-style.sh
+step gcc programs gcc ""
+step clang programs clang ""
+step gcc-san programs gcc-san ""
+step clang-san programs clang-san ""
+step quickstart tools/check-readme.sh
+step install tools/check-install.sh
+step symbols tools/check-symbols.sh
+step freestanding tests/freestanding/run.sh
+if [ -z "$fast" ]; then
+    step aarch64 programs aarch64 qemu-aarch64 conformance
+    step riscv64 programs riscv64 qemu-riscv64 conformance
+    step guest-input check_guest_lines
+    step guest-riscv64 guest GUEST=riscv64
+    step guest-riscv64-smp guest GUEST=riscv64 CPUS=2
+    step guest-riscv64-2m guest GUEST=riscv64 PAGES=2m
+    step guest-aarch64 guest GUEST=aarch64
+    step guest-aarch64-smp guest GUEST=aarch64 CPUS=2
+    step guest-aarch64-2m guest GUEST=aarch64 PAGES=2m
+fi
+
+[ $((passed + failed + skipped)) -gt 0 ] || { echo "test: ONLY=$only is the name of no step" >&2; exit 2; }
+echo "test: all of it took $(($(date +%s) - begin_all)) s"
+line="$passed passed, $failed failed"
+[ "$skipped" -eq 0 ] || line="$line, $skipped skipped"
+echo "$line"
+[ "$failed" -eq 0 ]
