@@ -32,6 +32,8 @@ value_t node_value(const struct node *n, unsigned i)
 
 bool node_next_seg(const struct node *n, unsigned i, unsigned end, struct seg *seg)
 {
+    if (i >= end)
+        return false;
     if (n->dense) {
         const value_t *dense = node_values(n->dense);
         while (i < end && !dense[i])
