@@ -184,7 +184,7 @@ static uint64_t give_up(struct op *op, const struct node *n, unsigned i, uint64_
     }
     if (area->flags & AREA_OWNED) {
         gather_frame(&op->g, pa, order);
-        pt_account_frames(op->pt, -(1ll << order));
+        pt_account_frames(op->pt, -((int64_t)1 << order));
     }
     return 1ull << order;
 }

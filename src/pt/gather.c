@@ -204,7 +204,7 @@ static void harvest(struct pt *pt, struct node *n, aspace_va_t va, struct freer 
     }
     if (n->dense)
         pool_free(pt->host, n->dense);
-    pt_account_tables(pt, -(1ll << n->order));
+    pt_account_tables(pt, -((int64_t)1 << n->order));
     pool_free(pt->host, n);
 }
 

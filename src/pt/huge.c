@@ -249,7 +249,7 @@ static int collapse_owned(struct op *op, struct collapse *c)
         uint64_t e = slot_load(slots + k);
         if (slot_absent_kind(e) != SLOT_PARKED) {
             memset(to + k * span, 0, span);
-            pt_account_frames(op->pt, 1ll << order);
+            pt_account_frames(op->pt, (int64_t)1 << order);
             continue;
         }
         memcpy(to + k * span, aspace_phys_to_virt(slot_parked_pa(F, e)), span);

@@ -23,6 +23,7 @@ struct op {
     uint32_t rights; /* PROTECT */
     aspace_va_t va, end; /* hull */
     struct pt_map *map;  /* MAP: the range being worked on */
+    struct node *top;    /* where plan and commit start */
     struct node *locked; /* by `next` */
     struct node *pages;  /* prepared: tables and dense pages */
     struct node *spill_root; /* prepared: dense page of a root larger than one page */

@@ -187,11 +187,11 @@ int pt_map(struct pt *pt, struct pt_map *maps, bool replace, struct aspace_range
     if (rc == ASPACE_E_OK) {
         if (UNLIKELY(replace || op.clear_first)) {
             for (op.map = maps; op.map; op.map = op.map->next)
-                op_commit_unmap(&op, pt->root, op.map->va, op.map->end);
+                op_commit_unmap(&op, op.top, op.map->va, op.map->end);
             gather_flush(&op.g);
         }
         for (op.map = maps; op.map; op.map = op.map->next)
-            op_commit_map(&op, pt->root, op.map->va, op.map->end);
+            op_commit_map(&op, op.top, op.map->va, op.map->end);
         op_end(&op);
     }
     op_fini(&op);
@@ -204,7 +204,7 @@ int pt_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end)
     op_init(&op, pt, OP_UNMAP, va, end);
     int rc = op_begin(&op, NULL);
     if (rc == ASPACE_E_OK) {
-        op_commit_unmap(&op, pt->root, va, end);
+        op_commit_unmap(&op, op.top, va, end);
         op_end(&op);
     }
     op_fini(&op);
@@ -242,7 +242,7 @@ int pt_protect(struct pt *pt, aspace_va_t va, aspace_va_t end, uint32_t rights)
     op.rights = rights;
     int rc = op_begin(&op, NULL);
     if (rc == ASPACE_E_OK) {
-        op_commit_protect(&op, pt->root, va, end);
+        op_commit_protect(&op, op.top, va, end);
         op_end(&op);
     }
     op_fini(&op);
@@ -255,9 +255,9 @@ int pt_discard(struct pt *pt, aspace_va_t va, aspace_va_t end)
     op_init(&op, pt, OP_DISCARD, va, end);
     int rc = op_begin(&op, NULL);
     if (rc == ASPACE_E_OK) {
-        op_commit_discard(&op, pt->root, va, end);
+        op_commit_discard(&op, op.top, va, end);
         gather_flush(&op.g);
-        op_discard_rearm(&op, pt->root, va, end);
+        op_discard_rearm(&op, op.top, va, end);
         op_end(&op);
     }
     op_fini(&op);

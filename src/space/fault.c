@@ -38,20 +38,20 @@ static enum aspace_fault_result answer(const struct fault *f, const struct area 
 static inline aspace_pa_t alloc_frame(struct pt *pt, unsigned order)
 {
     const struct aspace_hal *hal = pt->host->hal;
-    if (!pt_account_frames(pt, 1ll << order))
+    if (!pt_account_frames(pt, (int64_t)1 << order))
         return ASPACE_PA_NONE;
     aspace_pa_t pa = hal->alloc(pt->host->ctx, order, ASPACE_ALLOC_ZERO);
     if (UNLIKELY(pa == ASPACE_PA_NONE) && !order && limbo_drain(pt->host) == 0)
         pa = hal->alloc(pt->host->ctx, order, ASPACE_ALLOC_ZERO);
     if (UNLIKELY(pa == ASPACE_PA_NONE))
-        pt_account_frames(pt, -(1ll << order));
+        pt_account_frames(pt, -((int64_t)1 << order));
     return pa;
 }
 
 static void free_frame(struct pt *pt, aspace_pa_t pa, unsigned order)
 {
     pt->host->hal->free(pt->host->ctx, pa, order);
-    pt_account_frames(pt, -(1ll << order));
+    pt_account_frames(pt, -((int64_t)1 << order));
 }
 
 /* ------------------------------------------------------------------------------------------- installing, T1 and T2 */

@@ -113,7 +113,7 @@ static int init_table(struct aspace *s, struct aspace_host *host, const struct a
 
 static int make_root(struct pt *pt)
 {
-    if (!pt_account_tables(pt, 1ll << pt->F->root_order))
+    if (!pt_account_tables(pt, (int64_t)1 << pt->F->root_order))
         return ASPACE_E_QUOTA;
     struct node *root = pool_alloc_run(pt->host, pt->F->root_order);
     if (!root)

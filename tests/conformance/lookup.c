@@ -243,7 +243,7 @@ static void find_first_fit(struct env *env)
     find.size = 5 * PAGE;
     CHECK_EQ(found(env, &find), va + 7 * PAGE);
     find.size = 6 * PAGE;
-    CHECK_ERROR(aspace_find(env->space, &find, &unused), ASPACE_E_NOT_MAPPED);
+    CHECK_ERROR(aspace_find(env->space, &find, &unused), ASPACE_E_LIMIT);
     find.size = PAGE;
     find.hint = va + 11 * PAGE;
     CHECK_EQ(found(env, &find), va + 11 * PAGE);
@@ -289,7 +289,7 @@ static void find_whole(struct env *env)
 
     CHECK_EQ(found(env, &find), env->base);
     do_map(env, ASPACE_KIND_GUARD, env->end - PAGE, PAGE, env->rw);
-    CHECK_ERROR(aspace_find(env->space, &find, &unused), ASPACE_E_NOT_MAPPED);
+    CHECK_ERROR(aspace_find(env->space, &find, &unused), ASPACE_E_LIMIT);
     find.size = size - PAGE;
     CHECK_EQ(found(env, &find), env->base);
     find.size = PAGE;
@@ -311,7 +311,7 @@ static void map_anywhere(struct env *env)
     }
     uint64_t unused;
     struct snapshot *before = snapshot_take(env);
-    CHECK_ERROR(aspace_map_anywhere(env->space, &m, &find, &unused), ASPACE_E_NOT_MAPPED);
+    CHECK_ERROR(aspace_map_anywhere(env->space, &m, &find, &unused), ASPACE_E_LIMIT);
     snapshot_same(env, before, "a map without room");
     snapshot_free(before);
     CHECK_OK(aspace_unmap(env->space, where[1], 2 * PAGE));

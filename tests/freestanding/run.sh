@@ -94,7 +94,9 @@ check_run() {
         return
     fi
     status=0
-    $runner "$1" || status=$?
+    # A spin that never ends is a failure too.
+    # shellcheck disable=SC2086
+    timeout 60 $runner "$1" || status=$?
     if [ "$status" -eq 0 ]; then
         pass "$arch: the program ran"
     else
