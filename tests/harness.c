@@ -329,6 +329,12 @@ uint64_t frames_held(struct env *env)
     return counters(env).frames;
 }
 
+uint64_t tables_held(struct env *env)
+{
+    aspace_trim(env->host);
+    return counters(env).tables;
+}
+
 struct aspace_counters counters(struct env *env)
 {
     struct aspace_counters c;

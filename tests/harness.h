@@ -180,6 +180,7 @@ void check_ledger(struct env *env);                     /* ... and this: nothing
 void destroy(struct env *env);                           /* destroy and check the ledger, once */
 struct aspace_counters counters(struct env *env);
 uint64_t frames_held(struct env *env); /* data frames owned by the space, when nothing is deferred any more */
+uint64_t tables_held(struct env *env);
 
 /* May a leaf have exactly these rights, according to the manuals? */
 bool expressible(const struct env *env, uint32_t rights);

@@ -199,14 +199,13 @@ static void check_parked(struct audit *a, const struct spot *p)
     aspace_pa_t pa = slot_parked_pa(a->F, p->e);
     uint64_t ad = p->e & (SLOT_PARKED_A | SLOT_PARKED_D);
     uint32_t rights = area_leaf_rights(p->area, VALUE_RIGHTS(p->value));
+    note_frame(a, p, pa);
     if (!check_frame(a, p, pa))
         return;
     if (p->e != slot_parked(a->F, a->C, p->n->level, pa, ad))
         bad_spot(a, p, "a parked frame with wrong bits");
     else if (rights && !(p->area->flags & AREA_CUSTOM)) /* a backend may have given less than what is left */
         bad_spot(a, p, "parked, though the area has rights");
-    else
-        note_frame(a, p, pa);
 }
 
 /* A run is whole: its members are leaves of neighbouring frames, the first one aligned. It is enough that each member
@@ -241,6 +240,7 @@ static void check_leaf(struct audit *a, const struct spot *p)
     unsigned level = p->n->level;
     aspace_pa_t pa = fmt_output(a->F, a->C, level, p->e, p->i);
     uint32_t rights = area_leaf_rights(p->area, VALUE_RIGHTS(p->value)), has = fmt_leaf_rights(a->F, a->C, p->e);
+    note_frame(a, p, pa);
     if (!check_frame(a, p, pa))
         return;
     if (!level && a->F->run_lg2 && fmt_in_run(a->F, p->e) && !check_run(a, p, pa))
@@ -260,8 +260,6 @@ static void check_leaf(struct audit *a, const struct spot *p)
         violation(a);
     } else if (!hardware && (!fmt_accessed(a->F, p->e) || (has & ASPACE_W && !fmt_dirty(a->F, p->e)))) {
         bad_spot(a, p, "accessed or dirty is clear, and no hardware sets it");
-    } else {
-        note_frame(a, p, pa);
     }
 }
 

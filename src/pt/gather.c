@@ -8,9 +8,10 @@
 #include <aspace/backend.h>
 
 #include "pt/gather.h"
+#include "pt/walk.h"
 
 enum item { ITEM_FRAME, ITEM_CUSTOM, ITEM_TABLE, ITEM_PAGE, ITEM_AREA };
-enum { PAGE_WORDS = 511, FREE_BATCH = 64, DUE = 64 };
+enum { PAGE_WORDS = 511, FREE_BATCH = 64, DUE = 64, POLL_EVERY = 15 };
 
 #define ITEM_TYPE(w) ((enum item)((w) & 7))
 #define ITEM_ORDER(w) ((unsigned)(w) >> 3 & 0x3f)
@@ -158,6 +159,43 @@ static aspace_pa_t filled_pa(const struct pt *pt, const struct node *n, unsigned
     return slot_absent_kind(e) == SLOT_PARKED ? slot_parked_pa(F, e) : ASPACE_PA_NONE;
 }
 
+/* The frames of slots [lo, hi) of an OWNED leaf table; returns how many there were. Most slots are unfilled in a sparse
+ * table and filled in a dense one, so those two tests come first. */
+static inline __attribute__((always_inline)) int64_t harvest_leaf_fmt(const struct fmt *const F, const struct pt *pt,
+                                                                      const uint64_t *slots, struct seg g,
+                                                                      struct freer *f)
+{
+    const struct area *area = value_area(pt->host, g.value);
+    uint64_t armed = slot_armed(&pt->C, 0, g.value, area_how(area));
+    int64_t freed = 0;
+    for (unsigned i = g.lo; i < g.hi; i++) {
+        uint64_t e = slot_peek(slots + i);
+        if (e == armed)
+            continue;
+        if (LIKELY(fmt_present(F, 0, e)))
+            free_frame(f, fmt_output(F, &pt->C, 0, e, i), 0);
+        else if (slot_absent_kind(e) == SLOT_PARKED)
+            free_frame(f, slot_parked_pa(F, e), 0);
+        else
+            continue;
+        freed++;
+    }
+    return freed;
+}
+
+static int64_t harvest_leaf(const struct pt *pt, const uint64_t *slots, struct seg g, struct freer *f)
+{
+    switch (pt->F->id) {
+#define ASPACE_X(id, name)                                                                                             \
+    case ASPACE_FMT_##id:                                                                                              \
+        return harvest_leaf_fmt(&fmt_const_##id, pt, slots, g, f);
+        ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
+    default:
+        return 0;
+    }
+}
+
 /* Free the frames of one stretch of an unlinked table whose first address is va. Returns the pages it stood for. */
 static uint64_t harvest_seg(struct pt *pt, struct node *n, aspace_va_t va, struct seg g, struct freer *f)
 {
@@ -168,6 +206,11 @@ static uint64_t harvest_seg(struct pt *pt, struct node *n, aspace_va_t va, struc
         return (uint64_t)(g.hi - g.lo);
     uint64_t *slots = node_slots(n), counted = 0;
     int64_t freed = 0;
+    if (!level && area->flags & AREA_OWNED) {
+        if ((freed = harvest_leaf(pt, slots, g, f)))
+            pt_account_frames(pt, -freed);
+        return (uint64_t)(g.hi - g.lo);
+    }
     for (unsigned i = g.lo; i < g.hi; i++) {
         uint64_t e = slot_peek(slots + i);
         if (level && slot_kind(F, level, e) == SLOT_TABLE)
@@ -372,7 +415,7 @@ void gather_finish(struct gather *g)
         pool_free(host, page);
     }
     struct host_cpu *me = host_this_cpu(host);
-    if (me->limbo_first)
+    if (me->limbo_first && !(me->limbo_polls++ & POLL_EVERY))
         release_due(host, me);
 }
 

@@ -27,6 +27,7 @@ struct host_cpu {
     struct node *limbo_open;  /* page being filled */
     struct node *limbo_first; /* closed pages, oldest first */
     struct node *limbo_last;
+    uint32_t limbo_polls;     /* own CPU only: not every operation asks whether a grace period has passed */
     uint32_t releasing;       /* items taken from a list are being freed by this CPU */
 
     uint32_t n_tables; /* own CPU only, as are all below; aspace_trim requires that no call is in progress elsewhere */

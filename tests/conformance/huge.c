@@ -189,7 +189,7 @@ static void split_keeps_used(struct env *env)
 static void huge_after_small(struct env *env)
 {
     uint64_t big = env->span[1], va = at(env, 1, 0);
-    uint64_t tables = counters(env).tables;
+    uint64_t tables = tables_held(env);
 
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned n = 0; n < 4; n++) {
@@ -203,7 +203,7 @@ static void huge_after_small(struct env *env)
     }
     while (aspace_sweep(env->space, 1000) != 0) {
     }
-    CHECK_EQ(counters(env).tables, tables);
+    CHECK_EQ(tables_held(env), tables);
 }
 
 /* ------------------------------------------------------------------------------------------------- collapse and split */

@@ -326,7 +326,7 @@ static void tables_needed(struct env *env)
     uint64_t va = at(env, 1, 0) + PAGE;
 
     do_map(env, ASPACE_KIND_GUARD, at(env, 1, 2), PAGE, env->rw); /* what the first map of all needs is there */
-    uint64_t tables = counters(env).tables;
+    uint64_t tables = tables_held(env);
     uint64_t worst = aspace_tables_needed(env->space, va, env->span[1]);
 
     CHECK(worst >= env->levels - 1);
@@ -336,24 +336,24 @@ static void tables_needed(struct env *env)
     do_map(env, ASPACE_KIND_LAZY, va, env->span[1], env->rw);
     do_linear(env, va + env->span[1], PAGE, env->rw, device_pa(env, PAGE));
     arena_fail_nth(&env->machine.arena, 0);
-    CHECK(counters(env).tables - tables <= worst + 1);
+    CHECK(tables_held(env) - tables <= worst + 1);
 }
 
 static void sweep_reclaims(struct env *env)
 {
-    uint64_t tables = counters(env).tables;
+    uint64_t tables = tables_held(env);
 
     for (unsigned n = 0; n < 4; n++) {
         do_map(env, ASPACE_KIND_EAGER, at(env, 1, n) + PAGE, PAGE, env->rw);
     }
-    CHECK(counters(env).tables > tables);
+    CHECK(tables_held(env) > tables);
     for (unsigned n = 0; n < 4; n++) {
         CHECK_OK(aspace_unmap(env->space, at(env, 1, n), env->span[1]));
     }
-    for (unsigned n = 0; n < 1000 && counters(env).tables > tables; n++) {
+    for (unsigned n = 0; n < 1000 && tables_held(env) > tables; n++) {
         (void)aspace_sweep(env->space, 4);
     }
-    CHECK_EQ(counters(env).tables, tables);
+    CHECK_EQ(tables_held(env), tables);
 }
 
 struct text {

@@ -202,9 +202,9 @@ static void s03_huge_where_small_were(struct env *env)
     while (aspace_sweep(env->space, 100) != 0) {
     }
     struct aspace_config config = env->config;
-    uint64_t swept = counters(env).tables;
+    uint64_t swept = tables_held(env);
     recreate(env, &config);
-    CHECK_EQ(swept, counters(env).tables); /* nothing but the root was left */
+    CHECK_EQ(swept, tables_held(env)); /* nothing but the root was left */
 }
 
 /* ------------------------------------------------------------------------------------------------------------ 4, 5: ranges */
@@ -727,7 +727,7 @@ static void s44_close_sparse_in_steps(struct env *env)
         touch(env, va + off, ASPACE_W);
     }
     CHECK_EQ(frames_held(env), size / STEP);
-    uint64_t tables = counters(env).tables;
+    uint64_t tables = tables_held(env);
     aspace_close(env->space);
     unsigned steps = 0, faults = 0;
     int error;
