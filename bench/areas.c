@@ -5,7 +5,7 @@
  */
 #include "bench.h"
 
-enum { CALLS = 4096, REPEAT = 11 };
+enum { CALLS = 4096, REPEAT = 21 };
 
 static const uint64_t stride = 64 * KIB;
 

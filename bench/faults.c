@@ -2,7 +2,7 @@
 /* First touches: faults on lazy memory, in order and at random, dense and sparse. */
 #include "bench.h"
 
-enum { PAGES = 65536, REPEAT = 7, SPARSE = 16384 };
+enum { PAGES = 65536, REPEAT = 15, SPARSE = 16384 };
 
 static void fault_or_die(struct aspace *space, aspace_va_t va)
 {
@@ -46,7 +46,7 @@ static void dense(enum aspace_format format, const uint32_t *order, bool zeroed)
 {
     const char *suffix = zeroed ? "_zeroed" : "";
     world_zero_data(zeroed);
-    for (unsigned r = 0; r < (zeroed ? 3 : REPEAT); r++) {
+    for (unsigned r = 0; r < (zeroed ? 5 : REPEAT); r++) {
         dense_once(format, NULL, "seq", suffix);
         dense_once(format, order, "rand", suffix);
     }
@@ -84,7 +84,7 @@ static void around(unsigned pages)
 static void sparse(void)
 {
     uint32_t *order = bench_shuffled((uint32_t)(64 * GIB / PAGE));
-    for (unsigned r = 0; r < 5; r++) {
+    for (unsigned r = 0; r < 9; r++) {
         struct aspace *space = space_new_4k(ASPACE_FMT_X86_EPT4);
         struct aspace_map request = request_alloc(ASPACE_KIND_LAZY, 0, 64 * GIB);
         struct bench_timer map = {0};

@@ -2,7 +2,7 @@
 /* Lock-free lookups: translate, limit, segments. All in one read section, which is free in quiescent-state mode. */
 #include "bench.h"
 
-enum { LOOKUPS = 262144, REPEAT = 15 };
+enum { LOOKUPS = 262144, REPEAT = 21 };
 
 /* Addresses to look up, made beforehand, so that only the lookup is timed. */
 static aspace_va_t address[LOOKUPS];

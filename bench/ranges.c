@@ -2,7 +2,7 @@
 /* Range operations: map, unmap, protect and drop of large and small ranges. */
 #include "bench.h"
 
-enum { REPEAT = 15, SMALL = 256 };
+enum { REPEAT = 31, SMALL = 256 };
 
 /*
  * Not congruent: no leaf can be larger than 4 KiB. A first map builds the tables, one after an unmap finds what the

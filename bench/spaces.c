@@ -13,7 +13,7 @@ static void empty_spaces(void)
     CHECK(memory);
     struct aspace_config config;
     space_config(&config, ASPACE_FMT_X86_EPT4);
-    for (unsigned r = 0; r < 12; r++) {
+    for (unsigned r = 0; r < 22; r++) {
         CHECK(aspace_reserve_tables(world_host(), SPACES) == ASPACE_OK);
         double begin = bench_now();
         for (size_t i = 0; i < SPACES; i++)
@@ -60,7 +60,7 @@ static void one_life(const uint32_t *order)
 static void lifecycle(void)
 {
     uint32_t *order = bench_shuffled(65536);
-    for (unsigned r = 0; r < 17; r++) {
+    for (unsigned r = 0; r < 33; r++) {
         double begin = bench_now();
         one_life(order);
         if (r >= 2)

@@ -7,7 +7,7 @@
  */
 #include "bench.h"
 
-enum { PAGES = 65536, REPEAT = 5 };
+enum { PAGES = 65536, REPEAT = 9 };
 
 static const uint64_t bytes = (uint64_t)PAGES * 4096;
 

@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-enum { PAGES = 16384, REPEAT = 9 };
+enum { PAGES = 16384, REPEAT = 21 };
 
 struct work {
     struct aspace *space;

@@ -87,10 +87,10 @@ programs() { # programs CONFIGURATION EMULATOR KIND...
     [ -n "$list" ] || { echo "no test program was built"; return 1; }
     # shellcheck disable=SC2086
     bad=$(printf '%s\n' $list | xargs -P 2 -I '{}' "$logs/run-one" "$logs/$name" "$tally" "$emulator" '{}')
-    for log in $bad; do
-        echo "$log:"
-        grep -E '^(FAIL|fail|not ok)|failed|ERROR|runtime error|status' "$log" | head -n 15
-        tail -n 5 "$log"
+    for one in $bad; do
+        echo "$one:"
+        grep -E '^(FAIL|fail|not ok)|failed|ERROR|runtime error|status' "$one" | head -n 8
+        tail -n 3 "$one"
     done
     [ -z "$bad" ]
 }

@@ -8,7 +8,6 @@ enum leave_out {
     LEAVE_OUT_all,
     LEAVE_OUT_ipas2,
     LEAVE_OUT_vmalle1,
-    LEAVE_OUT_gvma_local,
     LEAVE_OUT_gvma_remote,
 };
 
@@ -24,7 +23,7 @@ static inline int leave_in(enum leave_out kind)
 
 static inline const char *leave_out_name(void)
 {
-    static const char *const names[] = { "", "all", "ipas2", "vmalle1", "gvma-local", "gvma-remote" };
+    static const char *const names[] = { "", "all", "ipas2", "vmalle1", "gvma-remote" };
     return names[LEAVE_OUT];
 }
 

@@ -310,13 +310,9 @@ static void print_audit(void *arg, const char *line)
 }
 
 /* faults= counts the answers after which the guest went on: DONE, and SPURIOUS where another CPU was first. tables= and
- * frames= are what the space held at the end. */
-static void report(uint64_t boot_ms)
+ * frames= are what the space held when the guest was done. */
+static void report(const struct aspace_counters *c, uint64_t boot_ms)
 {
-    struct aspace_counters c;
-    aspace_counters_read(space, &c);
-    print_counters(&c);
-    stress_report();
     size_t violations = aspace_audit(space, print_audit, NULL);
 
     frames_guest_gone();
@@ -329,10 +325,10 @@ static void report(uint64_t boot_ms)
         fail("the audit found %lu violations", (uint64_t)violations);
     if (leaked != 0)
         fail("%lu frames %s", (uint64_t)(leaked < 0 ? -leaked : leaked), leaked < 0 ? "too many came back" : "leaked");
-    uint64_t faults = c.faults[ASPACE_FAULT_DONE] + c.faults[ASPACE_FAULT_SPURIOUS];
+    uint64_t faults = c->faults[ASPACE_FAULT_DONE] + c->faults[ASPACE_FAULT_SPURIOUS];
     print("guest ok: arch=%s vcpus=%u kernel=%s pages=%s faults=%lu tables=%lu frames=%lu boot_ms=%lu "
           "leaked=%lu audit=ok",
-          arch.name, options.cpus, options.kernel, options.pages, faults, c.tables, c.frames, boot_ms,
+          arch.name, options.cpus, options.kernel, options.pages, faults, c->tables, c->frames, boot_ms,
           (uint64_t)leaked);
 }
 
@@ -345,8 +341,13 @@ void hyp_guest_exit(const char *why)
         fail("%s", why);
     leave_space();
     wait_for_stress();
+
+    struct aspace_counters counters;
+    aspace_counters_read(space, &counters);
+    print_counters(&counters);
+    stress_report();
     stop_others();
-    report(boot_ms);
+    report(&counters, boot_ms);
     arch_machine_off();
 }
 

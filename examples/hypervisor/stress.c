@@ -10,6 +10,7 @@
 
 enum { OP_MIGRATE, OP_PARK, OP_PROTECT, OP_SPLIT, OP_COUNT };
 enum { PROTECTED_PAUSES = 200 };
+enum { EDITS_PER_SECOND_MAX = 50000 }; /* where a remote invalidation interrupts the vCPUs, they must get on too */
 
 /* The page whose rights are less than the guest's own, and how often there was one: the guest's faults on it are not
  * errors. Odd while a page is held, so one word says both. */
@@ -102,8 +103,12 @@ static void edit_a_page(struct aspace *space)
 
 void stress_run(struct aspace *space)
 {
-    while (!atomic_load(&stop))
+    while (!atomic_load(&stop)) {
         edit_a_page(space);
+        uint64_t end = arch_ticks() + arch_ticks_hz() / EDITS_PER_SECOND_MAX;
+        while (arch_ticks() < end)
+            aspace_pause();
+    }
     atomic_store(&stopped, true);
     arch_cpu_park();
 }

@@ -118,10 +118,10 @@ static void print_stretch(const struct pt *pt, const struct stretch *st, aspace_
     struct text t;
     text_begin(&t, out, sizeof out);
     text_range(&t, "", st->va, st->end);
-    text_column(&t, 24);
+    text_column(&t, 26);
     if (st->value) {
         text_put(&t, kind_name(st->kind));
-        text_column(&t, 33);
+        text_column(&t, 35);
         text_rights(&t, "", VALUE_RIGHTS(st->value));
         text_attr(&t, " ", st->attr);
         text_bytes(&t, " ", st->end - st->va);

@@ -58,7 +58,8 @@ static inline struct area *value_area(const struct aspace_host *host, value_t v)
 /* How ARMED slots of this area are marked. */
 static inline uint64_t area_how(const struct area *area)
 {
-    return (area->flags & AREA_ZERO ? SLOT_ZERO : 0) | (area->flags & AREA_HUGE ? SLOT_HUGE : 0);
+    bool plain = (area->flags & (AREA_ZERO | AREA_COUNT)) == AREA_ZERO;
+    return (plain ? SLOT_ZERO : 0) | (area->flags & AREA_HUGE ? SLOT_HUGE : 0);
 }
 
 /* Rights of a leaf where the value says `rights`. */

@@ -71,9 +71,9 @@ static void fill_split(struct op *op, struct node *child, uint64_t e)
     unsigned level = child->level, end = node_entries(F, level);
     uint64_t *slots = node_slots(child), span = slot_span(F, level);
     if (slot_kind(F, level + 1, e) == SLOT_PARKED) {
-        uint64_t pa = slot_parked_pa(F, e), ad = e & (SLOT_PARKED_A | SLOT_PARKED_D);
+        uint64_t pa = slot_parked_pa(F, e), state = e & SLOT_PARKED_STATE;
         for (unsigned k = 0; k < end; k++)
-            slots[k] = slot_parked(F, op->C, level, pa + k * span, ad);
+            slots[k] = slot_parked(F, op->C, level, pa + k * span, state);
         return;
     }
     uint64_t small = fmt_split(F, level + 1, e), step = fmt_addr_bits(F, span);
@@ -307,12 +307,6 @@ static uint64_t unpark(const struct op *op, const struct area *area, unsigned le
                : leaf;
 }
 
-static uint64_t park(const struct op *op, unsigned level, uint64_t e, unsigned i)
-{
-    uint64_t ad = (fmt_accessed(op->F, e) ? SLOT_PARKED_A : 0) | (fmt_dirty(op->F, e) ? SLOT_PARKED_D : 0);
-    return slot_parked(op->F, op->C, level, fmt_output(op->F, op->C, level, e, i), ad);
-}
-
 static void sync_icache(const struct op *op, aspace_pa_t pa, unsigned level)
 {
     const struct aspace_hal *hal = op->pt->host->hal;
@@ -330,8 +324,10 @@ static uint64_t protected_slot(const struct op *op, const struct node *n, unsign
     case SLOT_LEAF:
         if (area->flags & AREA_CUSTOM)
             rights &= fmt_leaf_rights(op->F, op->C, e);
-        return rights ? fmt_with_rights(op->F, op->C, n->level, e, rights) : park(op, n->level, e, i);
+        return rights ? fmt_with_rights(op->F, op->C, n->level, e, rights) : slot_park(op->F, op->C, n->level, e, i);
     case SLOT_PARKED:
+        if (area->flags & AREA_CUSTOM)
+            rights &= SLOT_PARKED_RIGHTS(e);
         return rights ? unpark(op, area, n->level, e, rights) : e;
     default: /* ARMED, or BUSY by R3 */
         return slot_armed(op->C, n->level, v, area_how(area));
@@ -372,12 +368,12 @@ static unsigned protect_plain(struct op *op, struct node *n, struct seg g, value
         return g.lo;
     uint32_t before = fmt_leaf_rights(op->F, op->C, e);
     uint64_t flip = e ^ fmt_with_rights(op->F, op->C, 0, e, rights);
-    uint64_t same = e & ~fmt_addr_bits(op->F, SLOT_PA);
+    uint64_t address = fmt_addr_bits(op->F, fmt_address_mask(op->F, 0)), same = e & ~address;
     if (rights & ~before & ASPACE_X && op->pt->host->hal->icache_sync)
         return g.lo;
     for (; i < g.hi; i++) {
         e = slot_peek(slots + i);
-        if ((e & ~fmt_addr_bits(op->F, SLOT_PA)) != same)
+        if ((e & ~address) != same)
             break;
         slot_store(slots + i, e ^ flip);
     }

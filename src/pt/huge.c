@@ -109,7 +109,7 @@ int pt_migrate(struct pt *pt, aspace_va_t va, aspace_pa_t new_pa)
             return ASPACE_E_INVALID;
         aspace_pa_t frame = new_pa;
         if (frame == ASPACE_PA_NONE)
-            frame = hal->alloc(pt->host->ctx, order, 0);
+            frame = pt_alloc_frame(pt, order, 0);
         if (frame == ASPACE_PA_NONE)
             return ASPACE_E_NO_MEMORY;
         op_init(&op, pt, OP_PROTECT, va, va + 1);
@@ -236,9 +236,7 @@ static int collapse_owned(struct op *op, struct collapse *c)
         uint64_t e = slot_load(slots + k);
         do {
             bool present = fmt_present(F, level, e);
-            kept = present ? slot_parked(F, op->C, level, fmt_output(F, op->C, level, e, k),
-                                         (fmt_accessed(F, e) ? SLOT_PARKED_A : 0) |
-                                             (fmt_dirty(F, e) ? SLOT_PARKED_D : 0))
+            kept = present ? slot_park(F, op->C, level, e, k)
                    : slot_absent_kind(e) == SLOT_PARKED ? e
                                                         : op_busy(op, level);
         } while (!slot_cas(slots + k, &e, kept));
@@ -281,7 +279,7 @@ int pt_collapse(struct pt *pt, aspace_va_t va, unsigned level)
     const struct aspace_hal *hal = pt->host->hal;
     unsigned order = level_order(pt->F, level);
     struct collapse c = {.va = va & ~(slot_span(pt->F, level) - 1)};
-    aspace_pa_t frame = hal->alloc(pt->host->ctx, order, 0);
+    aspace_pa_t frame = pt_alloc_frame(pt, order, 0);
     int rc;
     do {
         struct op op;
@@ -358,18 +356,16 @@ static unsigned find_empty(struct pt *pt, aspace_va_t *va, aspace_va_t end, size
     while (*va < end && *budget) {
         struct node *n = pt->root;
         unsigned skip = n->level;
+        (*budget)--;
         for (;;) {
             uint64_t e = slot_load(node_slots(n) + slot_index(F, n->level, *va));
             skip = n->level;
             if (!n->level || slot_kind(F, n->level, e) != SLOT_TABLE)
                 break;
             struct node *child = pt_child(pt, e);
-            (*budget)--;
             if (!seam_load(&child->count))
                 return n->level;
             n = child;
-            if (!*budget)
-                return 0;
         }
         *va = (*va | (slot_span(F, skip ? skip : 1) - 1)) + 1;
     }

@@ -91,6 +91,17 @@ static inline bool pt_account_frames(struct pt *pt, int64_t n)
     return true;
 }
 
+/* A frame that the format can address, or ASPACE_PA_NONE. */
+static inline aspace_pa_t pt_alloc_frame(const struct pt *pt, unsigned order, unsigned flags)
+{
+    aspace_pa_t pa = pt->host->hal->alloc(pt->host->ctx, order, flags);
+    if (LIKELY(pa < pt->C.pa_end))
+        return pa;
+    if (pa != ASPACE_PA_NONE)
+        pt->host->hal->free(pt->host->ctx, pa, order);
+    return ASPACE_PA_NONE;
+}
+
 /* The table that a slot of kind TABLE points to. */
 static inline struct node *pt_child(const struct pt *pt, uint64_t e)
 {

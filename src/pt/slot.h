@@ -7,10 +7,10 @@
  *
  * Marker layout, OR-ed with C->absent (fmt.h says which bits a format leaves alone):
  *
- *   63 62........52 51....44 43..40 39.............16 15 14 13 12 11 10  9  8  7  6  5..3 2..0
- *    V  0            ones    rights  area index                            H  Z  .  kind   0        ARMED
- *    V  0            ones    0       owner tag                                      kind   0        BUSY
- *    V  0     D A   frame address 51..12, inverted on x86 (L1TF)           .  .     kind   0        PARKED
+ *   63 62 61 60 59..56 55..52 51..44 43..40 39......16 15 14 13 12 11 10  9  8  7  6  5..3 2..0
+ *    V  .  .  .    .      .   ones   rights area index                      H  Z  .  kind   0        ARMED
+ *    V  .  .  .    .      .   ones    .     owner tag                       .  .  .  kind   0        BUSY
+ *    V  .  D  A  rights  frame address 55..12, 51..12 inverted on x86 (L1TF) .  .  .  kind   0        PARKED
  *
  * Z: plain zero-fill will do, H: a huge frame may be used: so that the common fault reads no area record. Bits 44-51 of
  * ARMED and BUSY are ones and PARKED is inverted because a not-present x86 entry is still fed to the L1 cache by
@@ -35,9 +35,11 @@ enum slot_kind { SLOT_EMPTY, SLOT_ARMED, SLOT_PARKED, SLOT_BUSY, SLOT_LEAF, SLOT
 #define SLOT_ZERO (1ull << 7)
 #define SLOT_HUGE (1ull << 8)
 #define SLOT_HIGH (0xffull << 44)
-#define SLOT_PA 0x000ffffffffff000ull
-#define SLOT_PARKED_A (1ull << 52)
-#define SLOT_PARKED_D (1ull << 53)
+#define SLOT_PA 0x00fffffffffff000ull
+#define SLOT_PARKED_A (1ull << 60)
+#define SLOT_PARKED_D (1ull << 61)
+#define SLOT_PARKED_RIGHTS(e) ((uint32_t)((e) >> 56) & 0xfu)
+#define SLOT_PARKED_STATE (0x3full << 56)
 
 static inline __attribute__((always_inline)) enum slot_kind slot_absent_kind(uint64_t e)
 {
@@ -75,14 +77,22 @@ static inline uint64_t slot_busy(const struct fmt_ctx *C, unsigned level, uint32
 
 static inline uint64_t slot_park_xor(const struct fmt *F)
 {
-    return F->family == FMT_EPT || F->family == FMT_X86 ? SLOT_PA : 0;
+    return F->family == FMT_EPT || F->family == FMT_X86 ? 0x000ffffffffff000ull : 0;
 }
 
+/* `state`: what of the leaf is to come back, SLOT_PARKED_STATE bits. */
 static inline uint64_t slot_parked(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t pa,
-                                   uint64_t accessed_dirty)
+                                   uint64_t state)
 {
-    return C->absent[level > 0] | (pa ^ slot_park_xor(F)) | accessed_dirty |
+    return C->absent[level > 0] | (pa ^ slot_park_xor(F)) | state |
            (uint64_t)SLOT_PARKED << SLOT_KIND_SHIFT;
+}
+
+/* The marker that keeps a leaf's frame, its rights, accessed and dirty. */
+static inline uint64_t slot_park(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e, unsigned i)
+{
+    uint64_t ad = (fmt_accessed(F, e) ? SLOT_PARKED_A : 0) | (fmt_dirty(F, e) ? SLOT_PARKED_D : 0);
+    return slot_parked(F, C, level, fmt_output(F, C, level, e, i), ad | (uint64_t)fmt_leaf_rights(F, C, e) << 56);
 }
 
 static inline aspace_pa_t slot_parked_pa(const struct fmt *F, uint64_t e)

@@ -37,12 +37,11 @@ static enum aspace_fault_result answer(const struct fault *f, const struct area 
 
 static inline aspace_pa_t alloc_frame(struct pt *pt, unsigned order)
 {
-    const struct aspace_hal *hal = pt->host->hal;
     if (!pt_account_frames(pt, (int64_t)1 << order))
         return ASPACE_PA_NONE;
-    aspace_pa_t pa = hal->alloc(pt->host->ctx, order, ASPACE_ALLOC_ZERO);
+    aspace_pa_t pa = pt_alloc_frame(pt, order, ASPACE_ALLOC_ZERO);
     if (UNLIKELY(pa == ASPACE_PA_NONE) && !order && limbo_drain(pt->host) == 0)
-        pa = hal->alloc(pt->host->ctx, order, ASPACE_ALLOC_ZERO);
+        pa = pt_alloc_frame(pt, order, ASPACE_ALLOC_ZERO);
     if (UNLIKELY(pa == ASPACE_PA_NONE))
         pt_account_frames(pt, -((int64_t)1 << order));
     return pa;
@@ -154,12 +153,18 @@ static enum aspace_fault_result install(struct fault *f, unsigned level, uint64_
 
 /* ------------------------------------------------------------------------------------------------------- filling */
 
+/* Instructions in a frame that was something else before must not come from a cache. */
+static inline void sync_icache(const struct pt *pt, uint32_t rights, aspace_pa_t pa, uint64_t bytes)
+{
+    if (rights & ASPACE_X && pt->host->hal->icache_sync)
+        pt->host->hal->icache_sync(pt->host->ctx, pa, bytes);
+}
+
 static uint64_t make_leaf(const struct fault *f, unsigned level, const struct area *area, uint32_t rights,
                           aspace_pa_t pa)
 {
     const struct pt *pt = f->pt;
-    if (rights & ASPACE_X && pt->host->hal->icache_sync)
-        pt->host->hal->icache_sync(pt->host->ctx, pa, slot_span(pt->F, level));
+    sync_icache(pt, rights, pa, slot_span(pt->F, level));
     return fmt_leaf(pt->F, &pt->C, level, rights, area->attr) | fmt_addr_bits(pt->F, pa);
 }
 
@@ -279,13 +284,15 @@ static enum aspace_fault_result upgrade(struct fault *f, const struct area *area
 {
     const struct pt *pt = f->pt;
     struct aspace_page page;
-    aspace_pa_t pa = fmt_output(pt->F, &pt->C, f->w.level, f->w.e, f->w.index);
+    bool parked = f->w.kind == SLOT_PARKED;
+    aspace_pa_t pa = parked ? slot_parked_pa(pt->F, f->w.e) : fmt_output(pt->F, &pt->C, f->w.level, f->w.e, f->w.index);
     enum aspace_fault_result r = ask_backend(f, area, f->w.level, rights, &page);
     if (r != ASPACE_FAULT_DONE)
         return answer(f, area, r);
     uint32_t now = page.rights ? page.rights : rights;
     bool same = page.pa == pa && page.order == level_order(pt->F, f->w.level) && page_is_good(f, &page, f->w.level, rights);
-    if (same && publish(f, fmt_with_rights(pt->F, &pt->C, f->w.level, f->w.e, now))) {
+    if (same && publish(f, parked ? make_leaf(f, f->w.level, area, now, pa)
+                                  : fmt_with_rights(pt->F, &pt->C, f->w.level, f->w.e, now))) {
         release_page(f, area, &page); /* the mapping holds one reference, not two */
         return ASPACE_FAULT_DONE;
     }
@@ -315,7 +322,7 @@ static enum aspace_fault_result on_filled(struct fault *f)
     struct area *area = value_area(pt->host, g.value);
     if (f->need & ~VALUE_RIGHTS(g.value) || area->flags & AREA_ROM)
         return verdict(f, area);
-    if (area->flags & AREA_CUSTOM && f->w.kind == SLOT_LEAF)
+    if (area->flags & AREA_CUSTOM)
         return upgrade(f, area, VALUE_RIGHTS(g.value));
     return FAULT_AGAIN; /* a protect is between the slot and the segment */
 }
@@ -376,7 +383,9 @@ static void fault_around(struct pt *pt, aspace_va_t va, const struct walk *w)
         aspace_pa_t pa = alloc_frame(pt, 0);
         if (pa == ASPACE_PA_NONE)
             break;
-        uint64_t leaf = pt->zero_leaf[VALUE_RIGHTS(slot_armed_value(e))] | fmt_addr_bits(pt->F, pa);
+        uint32_t rights = VALUE_RIGHTS(slot_armed_value(e));
+        uint64_t leaf = pt->zero_leaf[rights] | fmt_addr_bits(pt->F, pa);
+        sync_icache(pt, rights, pa, 4096);
         if (!slot_cas(w->slots + i, &e, leaf)) {
             free_frame(pt, pa, 0);
             break;
@@ -399,10 +408,11 @@ fault_fast(const struct fmt *const F, struct aspace *s, aspace_va_t va, uint32_t
     uint32_t rights = VALUE_RIGHTS(slot_armed_value(w.e)), need = access & (F->has_user ? 15u : 7u);
     uint64_t plain = (uint64_t)SLOT_ARMED << SLOT_KIND_SHIFT | SLOT_ZERO;
     bool quick = w.kind == SLOT_ARMED && !w.level && (w.e & plain) == plain && !(need & ~rights);
-    if (LIKELY(quick && !(rights & ASPACE_X && host->hal->icache_sync))) {
+    if (LIKELY(quick)) {
         aspace_pa_t pa = alloc_frame(pt, 0);
         uint64_t e = w.e, leaf = pt->zero_leaf[rights] | fmt_addr_bits(F, pa);
         if (LIKELY(pa != ASPACE_PA_NONE)) {
+            sync_icache(pt, rights, pa, 4096);
             if (LIKELY(slot_cas(w.slots + w.index, &e, leaf))) {
                 pt_sync_walkers(pt, w.slots + w.index, 8);
                 COUNT(pt_this_cpu(pt)->faults[ASPACE_FAULT_DONE], 1);

@@ -32,7 +32,7 @@ static inline __attribute__((always_inline)) void fill_translation(const struct 
     bool run = F->run_lg2 && !w->level && fmt_in_run(F, w->e);
     t->pa = fmt_output(F, &pt->C, w->level, w->e, w->index) + offset;
     t->leaf_bytes = run ? span << F->run_lg2 : span;
-    t->length = span - offset;
+    t->length = t->leaf_bytes - (va & (t->leaf_bytes - 1));
     t->rights = fmt_leaf_rights(F, &pt->C, w->e);
     t->attr = fmt_leaf_attr(F, &pt->C, w->level, w->e);
 }
@@ -129,6 +129,7 @@ int aspace_translate_limit(struct aspace *s, aspace_va_t va, uint64_t cap, struc
     int rc = walk_settled(pt, va, &w) ? w.kind == SLOT_LEAF ? ASPACE_E_OK : ASPACE_E_NOT_MAPPED : ASPACE_E_RETRY;
     if (rc == ASPACE_E_OK) {
         fill_translation(pt->F, pt, &w, va, t);
+        t->length = slot_span(pt->F, w.level) - (va & (slot_span(pt->F, w.level) - 1));
         rc = limit_from(pt, &w, va, cap, t);
     }
     smr_leave(pt->host);

@@ -108,13 +108,20 @@ static void free_frames(struct pt *pt, struct pt_map *m)
     pt_account_frames(pt, -(int64_t)((m->end - m->va) >> 12));
 }
 
-static size_t alloc_small(const struct aspace_host *host, aspace_pa_t *pa, size_t n)
+/* Up to n; how many. A frame that the format cannot address goes back, with all after it. */
+static size_t alloc_small(const struct pt *pt, aspace_pa_t *pa, size_t n)
 {
-    const struct aspace_hal *hal = host->hal;
-    if (hal->alloc_batch)
-        return hal->alloc_batch(host->ctx, pa, n, ASPACE_ALLOC_ZERO);
-    *pa = hal->alloc(host->ctx, 0, ASPACE_ALLOC_ZERO);
-    return *pa != ASPACE_PA_NONE;
+    const struct aspace_hal *hal = pt->host->hal;
+    if (!hal->alloc_batch) {
+        *pa = pt_alloc_frame(pt, 0, ASPACE_ALLOC_ZERO);
+        return *pa != ASPACE_PA_NONE;
+    }
+    size_t got = hal->alloc_batch(pt->host->ctx, pa, n, ASPACE_ALLOC_ZERO), good = 0;
+    while (good < got && pa[good] < pt->C.pa_end)
+        good++;
+    for (size_t i = good; i < got; i++)
+        hal->free(pt->host->ctx, pa[i], 0);
+    return good;
 }
 
 /* The largest frame that va and the space to the end allow and that is available; orders that failed lower the level
@@ -126,7 +133,7 @@ static uint64_t alloc_huge(struct pt *pt, struct pt_map *m, aspace_va_t va, uint
         unsigned order = level_order(pt->F, level);
         if (!(pt->C.leaf_levels >> level & 1) || va & (span - 1) || m->end - va < span)
             continue;
-        aspace_pa_t pa = pt->host->hal->alloc(pt->host->ctx, order, ASPACE_ALLOC_ZERO);
+        aspace_pa_t pa = pt_alloc_frame(pt, order, ASPACE_ALLOC_ZERO);
         if (pa != ASPACE_PA_NONE) {
             *word = pa | order;
             return span;
@@ -163,7 +170,7 @@ static int alloc_frames(struct pt *pt, struct pt_map *m)
         size_t n = 1;
         if (!bytes) {
             uint64_t want = small_run(pt, m, va) >> 12, room = 512u - page->count;
-            if (!(n = alloc_small(pt->host, word, want < room ? want : room)))
+            if (!(n = alloc_small(pt, word, want < room ? want : room)))
                 break;
             bytes = (uint64_t)n << 12;
         }

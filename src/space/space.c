@@ -95,8 +95,7 @@ static int init_table(struct aspace *s, struct aspace_host *host, const struct a
     int rc = fmt_init(pt->F, &pt->C, c);
     if (rc)
         return rc;
-    if (pt->C.pa_end > SLOT_PA + 4096) /* what a PARKED entry can hold */
-        pt->C.pa_end = SLOT_PA + 4096;
+    ASSERT(pt->C.pa_end - 1 <= (SLOT_PA | 4095)); /* what a PARKED entry can hold */
     pt->base = c->base;
     pt->end = c->base + c->size;
     pt->top = (uint8_t)(pt->F->levels - 1);

@@ -257,7 +257,7 @@ static void discard_reaches_cpus(struct env *env)
 
 static void populate(struct env *env)
 {
-    uint64_t va = at(env, 1, 0), done = 77;
+    uint64_t va = at(env, 1, 0) + PAGE, done = 77;
 
     do_map(env, ASPACE_KIND_LAZY, va, 6 * PAGE, env->rw);
     poke(env, va + 2 * PAGE, 5);
@@ -370,7 +370,7 @@ static void fault_around(struct env *env)
 /* Faults that are counted for an area, where that was asked for. */
 static void fault_counted(struct env *env)
 {
-    uint64_t va = at(env, 1, 0);
+    uint64_t va = at(env, 1, 0) + PAGE;
     struct aspace_map m = request(ASPACE_KIND_LAZY, va, 4 * PAGE, env->rw);
     struct aspace_area_counters c;
 

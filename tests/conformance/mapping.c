@@ -411,9 +411,11 @@ static void whole_space(struct env *env)
     CHECK_OK(aspace_next(env->space, env->base, &area));
     CHECK_EQ(area.va, env->base);
     CHECK_EQ(area.size, size);
-    touch(env, env->base, ASPACE_W);
-    touch(env, env->end - 1, ASPACE_W);
-    touch(env, at(env, 0, size / PAGE / 2), ASPACE_W);
+    poke(env, env->base, 1);
+    poke(env, env->end - 8, 2);
+    poke(env, at(env, 0, size / PAGE / 2), 3);
+    CHECK_EQ(peek(env, env->base), 1);
+    CHECK_EQ(peek(env, env->end - 8), 2);
     CHECK(frames_held(env) >= 3);
     struct aspace_map m = request(ASPACE_KIND_RESERVED, env->end - PAGE, PAGE, env->rw);
     expect_exists(env, &m, env->base, size);

@@ -30,7 +30,7 @@ static void tlb_flush(void *ctx, const struct aspace_flush *flush)
     (void)ctx;
     uint64_t self = UINT64_C(1) << aspace_cpu_id();
     uint64_t active = flush->active[0];
-    if (active & self && leave_in(LEAVE_OUT_gvma_local))
+    if (active & self && leave_in(LEAVE_OUT_all))
         fence_range(flush);
     if (active & ~self && leave_in(LEAVE_OUT_gvma_remote))
         sbi_fence_gvma(sbi_harts(active & ~self), flush);
@@ -40,7 +40,7 @@ static void tlb_flush_local(void *ctx, uint64_t tag, bool stage2)
 {
     (void)ctx;
     (void)stage2;
-    if (leave_in(LEAVE_OUT_gvma_local))
+    if (leave_in(LEAVE_OUT_all))
         fence_all(tag);
 }
 
