@@ -60,7 +60,7 @@ static void take_indices(struct aspace_host *host, struct host_cpu *cpu)
         struct node *page = host->area_partial;
         struct page_head *h = head_of(page);
         while (h->free && cpu->n_areas < MAGAZINE / 2) {
-            cpu->areas[cpu->n_areas++] = h->first + (uint32_t)__builtin_ctz(h->free);
+            cpu->areas[cpu->n_areas++] = h->first + lowest_bit(h->free);
             h->free &= h->free - 1;
         }
         if (!h->free)

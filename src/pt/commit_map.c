@@ -91,7 +91,7 @@ static void join_runs(const struct op *op, uint64_t *slots, unsigned lo, unsigne
 static void place(struct op *op, struct node *n, unsigned lo, unsigned hi, aspace_va_t va)
 {
     uint64_t *slots = node_slots(n), span = slot_span(op->F, n->level);
-    unsigned private = n->lock == 0;
+    unsigned private = seam_load(&n->lock) == 0;
     seam_fence_release();
     if (op->map->source == MAP_FRAMES) {
         for (unsigned i = lo; i < hi; i++)

@@ -73,11 +73,12 @@ void gather_area(struct gather *g, struct area *area)
     *item_room(g, 1) = (uint64_t)(uintptr_t)area | ITEM_AREA;
 }
 
-static bool any_active(const struct pt *pt)
+/* The CPUs to be asked, as they are now. */
+static bool copy_active(const struct pt *pt, uint64_t active[CPU_WORDS])
 {
     uint64_t any = 0;
     for (unsigned w = 0; w < CPU_WORDS; w++)
-        any |= seam_load(&pt->active[w]);
+        any |= active[w] = seam_load(&pt->active[w]);
     return any != 0;
 }
 
@@ -98,11 +99,12 @@ void gather_flush(struct gather *g)
     COUNT(c->flushes, 1);
     COUNT(c->full_flushes, full);
     COUNT(c->flushed_entries, g->entries);
-    if (hal->tlb_flush && any_active(pt)) {
+    uint64_t active[CPU_WORDS];
+    if (hal->tlb_flush && copy_active(pt, active)) {
         struct aspace_flush f = {
             .tag = pt->tag, .va = g->va, .end = g->end, .root = pt->root_pa, .entries = g->entries,
             .stride_lg2 = g->min_lg2, .max_lg2 = g->max_lg2, .leaf_only = !g->tables, .full = full,
-            .stage2 = pt->F->stage2, .active = pt->active, .active_words = CPU_WORDS, .space = pt->owner,
+            .stage2 = pt->F->stage2, .active = active, .active_words = CPU_WORDS, .space = pt->owner,
         };
         hal->tlb_flush(pt->host->ctx, &f);
         if (hal->tlb_wait)

@@ -2,7 +2,7 @@
 /* Segments of a table descriptor: run-length values of the slots, spilled to a dense page when there are too many. */
 #include "pt/node.h"
 
-#include <string.h>
+#include "sync/bits.h"
 
 static void change_begin(struct node *n)
 {

@@ -94,7 +94,7 @@ static bool refill(struct aspace_host *host, struct host_cpu *cpu)
         list_chunk(host, fresh);
     while (host->chunks && cpu->n_tables < MAGAZINE / 2) {
         struct chunk *c = host->chunks;
-        cpu->tables[cpu->n_tables++] = take(host, c, (unsigned)__builtin_ctzll(c->free), 0);
+        cpu->tables[cpu->n_tables++] = take(host, c, lowest_bit(c->free), 0);
     }
     seam_unlock(&host->lock);
     return cpu->n_tables > 0;

@@ -9,7 +9,7 @@
 
 #include "pt/node.h"
 
-#include <string.h>
+#include "sync/bits.h"
 
 /* One page: its descriptor has only `order` and `next` defined. NULL: out of memory. Outside of locks. */
 struct node *pool_alloc(struct aspace_host *host);

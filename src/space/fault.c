@@ -10,7 +10,7 @@
 #include "pt/walk.h"
 #include "space/space.h"
 
-#include <string.h>
+#include "sync/bits.h"
 
 /* A fault being handled by the general path. */
 struct fault {
@@ -111,8 +111,10 @@ static struct node *build_chain(const struct fault *f, unsigned level, uint64_t 
 /* Many CPUs that fault in one empty upper slot: one builds, the others wait a little for it. Advisory only. */
 static bool elect_builder(struct fault *f, struct node *n)
 {
-    if (!__atomic_exchange_n(&n->building, 1, __ATOMIC_ACQUIRE))
+    if (!seam_load(&n->building)) {
+        seam_store(&n->building, 1);
         return true;
+    }
     for (int i = 0; i < WALK_SPINS && seam_load(&n->building); i++)
         aspace_pause();
     f->w.e = slot_load(f->w.slots + f->w.index);

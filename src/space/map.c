@@ -5,7 +5,7 @@
 #include "pt/pool.h"
 #include "space/space.h"
 
-#include <string.h>
+#include "sync/bits.h"
 
 /* How each kind is mapped: flags of its record and where its entries come from. */
 static const struct {

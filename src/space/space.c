@@ -2,7 +2,7 @@
 /* Host and space: creation, state, activation, tear-down. */
 #include "space/space.h"
 
-#include <string.h>
+#include "sync/bits.h"
 
 /* ---------------------------------------------------------------------------------------------------------- host */
 
