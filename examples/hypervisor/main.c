@@ -382,6 +382,6 @@ void hyp_cpu_main(unsigned cpu)
 {
     arch_cpu_init();
     if (cpu >= options.cpus)
-        stress_run(space);
+        stress_run(host, space);
     vcpu_run(cpu);
 }

@@ -9,8 +9,7 @@
 #include <stdatomic.h>
 
 enum { OP_MIGRATE, OP_PARK, OP_PROTECT, OP_SPLIT, OP_COUNT };
-enum { PROTECTED_PAUSES = 200 };
-enum { EDITS_PER_SECOND_MAX = 50000 }; /* where a remote invalidation interrupts the vCPUs, they must get on too */
+enum { PROTECTED_US = 10, BETWEEN_EDITS_US = 20 }; /* the vCPUs, which an invalidation may interrupt, must get on too */
 
 /* The page whose rights are less than the guest's own, and how often there was one: the guest's faults on it are not
  * errors. Odd while a page is held, so one word says both. */
@@ -29,6 +28,13 @@ static uint64_t random_next(void)
     x ^= x >> 7;
     x ^= x << 17;
     return x;
+}
+
+static void wait_us(uint64_t us)
+{
+    uint64_t end = arch_ticks() + us * arch_ticks_hz() / 1000000;
+    while (arch_ticks() < end)
+        ;
 }
 
 unsigned stress_ticket(void)
@@ -68,8 +74,7 @@ static void protect_for_a_moment(struct aspace *space, uint64_t va, uint32_t rig
     int error = aspace_protect(space, va, 4096, rights);
     count(error, counter);
     if (error == ASPACE_OK) {
-        for (unsigned i = 0; i < PROTECTED_PAUSES; i++)
-            aspace_pause();
+        wait_us(PROTECTED_US);
         error = aspace_protect(space, va, 4096, ASPACE_RWX);
         if (error != ASPACE_OK)
             fail("stress: rights of a page cannot be given back: %s", aspace_error_message(error));
@@ -85,7 +90,15 @@ static void split_or_collapse(struct aspace *space, uint64_t va, bool huge)
         count(aspace_collapse(space, va, 1), &done.collapsed);
 }
 
-static void edit_a_page(struct aspace *space)
+/* The old frame goes back at once, which poisons it, and is the next to be given out: a CPU that still uses it reads
+ * garbage, and writes into another page. */
+static void migrate(struct aspace_host *host, struct aspace *space, uint64_t va)
+{
+    count(aspace_migrate(space, va, ASPACE_PA_NONE), &done.migrated);
+    (void)aspace_drain(host);
+}
+
+static void edit_a_page(struct aspace_host *host, struct aspace *space)
 {
     struct aspace_translation t;
     uint64_t pages = options.ram_bytes >> 12;
@@ -94,20 +107,18 @@ static void edit_a_page(struct aspace *space)
         return;
     unsigned operation = (unsigned)(random_next() >> 32) % (options.leaf_level > 1 ? OP_COUNT : OP_SPLIT);
     switch (operation) {
-    case OP_MIGRATE: count(aspace_migrate(space, va, ASPACE_PA_NONE), &done.migrated); break;
+    case OP_MIGRATE: migrate(host, space, va); break;
     case OP_PARK: protect_for_a_moment(space, va, 0, &done.parked); break;
     case OP_PROTECT: protect_for_a_moment(space, va, ASPACE_RX, &done.protected); break;
     default: split_or_collapse(space, va, t.leaf_bytes > 4096); break;
     }
 }
 
-void stress_run(struct aspace *space)
+void stress_run(struct aspace_host *host, struct aspace *space)
 {
     while (!atomic_load(&stop)) {
-        edit_a_page(space);
-        uint64_t end = arch_ticks() + arch_ticks_hz() / EDITS_PER_SECOND_MAX;
-        while (arch_ticks() < end)
-            aspace_pause();
+        edit_a_page(host, space);
+        wait_us(BETWEEN_EDITS_US);
     }
     atomic_store(&stopped, true);
     arch_cpu_park();

@@ -198,54 +198,53 @@ static int64_t harvest_leaf(const struct pt *pt, const uint64_t *slots, struct s
     }
 }
 
-/* Free the frames of one stretch of an unlinked table whose first address is va. Returns the pages it stood for. */
-static uint64_t harvest_seg(struct pt *pt, struct node *n, aspace_va_t va, struct seg g, struct freer *f)
+/* Free the frame of one slot that is no table. */
+static void harvest_slot(struct pt *pt, struct node *n, unsigned i, aspace_va_t va, struct freer *f)
 {
-    struct area *area = value_area(pt->host, g.value);
-    const struct fmt *F = pt->F;
-    unsigned level = n->level, order = level_order(F, level);
-    if (!level && !(area->flags & (AREA_OWNED | AREA_CUSTOM)))
-        return (uint64_t)(g.hi - g.lo);
-    uint64_t *slots = node_slots(n), counted = 0;
-    int64_t freed = 0;
-    if (!level && area->flags & AREA_OWNED) {
-        if ((freed = harvest_leaf(pt, slots, g, f)))
-            pt_account_frames(pt, -freed);
-        return (uint64_t)(g.hi - g.lo);
+    struct area *area = value_area(pt->host, node_value(n, i));
+    unsigned order = level_order(pt->F, n->level);
+    aspace_pa_t pa = filled_pa(pt, n, i, slot_peek(node_slots(n) + i));
+    if (pa != ASPACE_PA_NONE && area->flags & AREA_OWNED) {
+        free_frame(f, pa, order);
+        pt_account_frames(pt, -((int64_t)1 << order));
+    } else if (pa != ASPACE_PA_NONE && area->flags & AREA_CUSTOM) {
+        release_custom(area, (va - area->va_base) >> 12, pa, order);
     }
-    for (unsigned i = g.lo; i < g.hi; i++) {
-        uint64_t e = slot_peek(slots + i);
-        if (level && slot_kind(F, level, e) == SLOT_TABLE)
-            continue;
-        counted++;
-        if (!(area->flags & (AREA_OWNED | AREA_CUSTOM)))
-            continue;
-        aspace_pa_t pa = filled_pa(pt, n, i, e);
-        if (pa == ASPACE_PA_NONE)
-            continue;
-        if (area->flags & AREA_OWNED) {
-            free_frame(f, pa, order);
-            freed++;
-        } else {
-            release_custom(area, (va + ((uint64_t)i << F->shift[level]) - area->va_base) >> 12, pa, order);
-        }
-    }
-    if (freed)
-        pt_account_frames(pt, -(freed << order));
-    return counted << order;
+    area_put_pages(pt->host, area, 1ull << order);
 }
 
+/* One stretch of an unlinked leaf table whose slot 0 translates va. */
+static void harvest_seg(struct pt *pt, struct node *n, aspace_va_t va, struct seg g, struct freer *f)
+{
+    struct area *area = value_area(pt->host, g.value);
+    if (area->flags & AREA_OWNED) {
+        int64_t freed = harvest_leaf(pt, node_slots(n), g, f);
+        if (freed)
+            pt_account_frames(pt, -freed);
+    } else if (area->flags & AREA_CUSTOM) {
+        for (unsigned i = g.lo; i < g.hi; i++)
+            harvest_slot(pt, n, i, va + ((uint64_t)i << 12), f);
+        return;
+    }
+    area_put_pages(pt->host, area, (uint64_t)(g.hi - g.lo));
+}
+
+/* The value of a slot that is TABLE, or EMPTY, may name a record that is gone: look at the slot first. */
 static void harvest(struct pt *pt, struct node *n, aspace_va_t va, struct freer *f)
 {
     const struct fmt *F = pt->F;
     unsigned end = node_entries(F, n->level);
     struct seg g = {0, 0, 0};
-    for (unsigned i = 0; node_next_seg(n, i, end, &g); i = g.hi)
-        area_put_pages(pt->host, value_area(pt->host, g.value), harvest_seg(pt, n, va, g, f));
+    for (unsigned i = 0; !n->level && node_next_seg(n, i, end, &g); i = g.hi)
+        harvest_seg(pt, n, va, g, f);
     for (unsigned i = 0; n->level && i < end; i++) {
         uint64_t e = slot_peek(node_slots(n) + i);
+        aspace_va_t slot_va = va + ((uint64_t)i << F->shift[n->level]);
         if (slot_kind(F, n->level, e) == SLOT_TABLE)
-            harvest(pt, pt_child(pt, e), va + ((uint64_t)i << F->shift[n->level]), f);
+            harvest(pt, pt_child(pt, e), slot_va, f);
+        else if (slot_absent_kind(e) != SLOT_EMPTY || fmt_present(F, n->level, e))
+            if (node_value(n, i))
+                harvest_slot(pt, n, i, slot_va, f);
     }
     if (n->dense)
         pool_free(pt->host, n->dense);
