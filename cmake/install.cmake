@@ -12,7 +12,7 @@ file(READ ${aspace_root}/include/aspace/port.h text)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${aspace_root}/include/aspace/port.h)
 set(port_installed "${ASPACE_PORT_HEADER}")
 if(ASPACE_PORT_LINUX)
-  set(port_installed "<aspace-linux/aspace_port.h>")
+  set(port_installed "\"aspace-linux/aspace_port.h\"")
 endif()
 if(port_installed)
   string(REPLACE "#ifdef ASPACE_PORT_HEADER\n"

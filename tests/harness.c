@@ -58,8 +58,7 @@ static void on_signal(int number)
         raise(number);
         return;
     }
-    snprintf(run.text, sizeof(run.text), number == SIGALRM ? "not finished after %d seconds" : "aborted (signal %d)",
-             number == SIGALRM ? (int)SECONDS_MAX : number);
+    snprintf(run.text, sizeof(run.text), number == SIGALRM ? "not finished in time (signal %d)" : "aborted (signal %d)", number);
     siglongjmp(run.out, OUT_FAILED);
 }
 
@@ -692,12 +691,12 @@ static void on_window(void *ctx)
     }
 }
 
-static void start_machine(struct env *env, uint32_t needs)
+static void start_machine(struct env *env)
 {
     struct aspace_linux_config config = {
         .arena = {.kind = ARENA_CHECKED, .bytes = UINT64_C(256) << 20, .pa_base = env->variant->arena_pa,
                   .quarantine = 4096},
-        .sim = {.cpus = env->cpus, .mode = (needs & DELAYED) ? SIM_DELAYED : SIM_IMMEDIATE},
+        .sim = {.cpus = env->cpus, .mode = (env->needs & DELAYED) ? SIM_DELAYED : SIM_IMMEDIATE},
         .window = on_window,
         .window_ctx = env,
     };
@@ -760,6 +759,46 @@ struct arena_counts ledger(struct env *env)
     return c;
 }
 
+static void throw_away(struct env *env)
+{
+    free(env->host);
+    free(env->space);
+    env->host = NULL;
+    env->space = NULL;
+    if (env->machine.hal) {
+        aspace_linux_fini(&env->machine);
+    }
+}
+
+void restart(struct env *env)
+{
+    throw_away(env);
+    aspace_linux_set_cpu(0);
+    env->config = env->variant->config;
+    env->destroyed = false;
+    memset(env->entered, 0, sizeof(env->entered));
+    start_machine(env);
+    start_space(env);
+}
+
+bool test_attempt(struct env *env, test_fn *part)
+{
+    sigjmp_buf outer;
+
+    memcpy(&outer, &run.out, sizeof(outer));
+    int out = sigsetjmp(run.out, 1);
+    if (out == 0) {
+        part(env);
+    }
+    memcpy(&run.out, &outer, sizeof(outer));
+    return out == OUT_FAILED;
+}
+
+const char *test_reason(void)
+{
+    return run.text;
+}
+
 static void finish_space(struct env *env)
 {
     if (!env->destroyed) {
@@ -798,21 +837,17 @@ static int run_one(struct env *env, const struct test *test)
     aspace_linux_set_cpu(0);
     current = env;
     run.inside = true;
-    alarm(SECONDS_MAX);
+    alarm((test->needs & SLOW) ? 30 * SECONDS_MAX : SECONDS_MAX);
     int out = sigsetjmp(run.out, 1);
     if (out == 0) {
-        start_machine(env, test->needs);
+        start_machine(env);
         start_space(env);
         test->run(env);
         finish_space(env);
     }
     alarm(0);
     run.inside = false;
-    free(env->host);
-    free(env->space);
-    if (env->machine.hal) {
-        aspace_linux_fini(&env->machine);
-    }
+    throw_away(env);
     return out;
 }
 
@@ -830,6 +865,7 @@ static void run_variant(const struct test *test, const struct variant *variant, 
         return;
     }
     memset(&env, 0, sizeof(env));
+    env.needs = test->needs;
     env.variant = variant;
     env.config = variant->config;
     describe(&env);

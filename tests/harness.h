@@ -48,6 +48,7 @@ struct env {
     unsigned huge_level;          /* 1 if leaves of span[1] may be used, else 0 */
     unsigned run_pages;           /* pages in a contiguous run, 1 if there are none */
     bool destroyed;
+    uint32_t needs;                  /* of the test */
     void (*window)(struct env *env); /* DELAYED: called while a flush is in flight */
 };
 
@@ -60,6 +61,7 @@ enum {
     NEEDS_PLAIN = 1u << 3,  /* run once a format, for its first variant */
     NEEDS_GIANT = 1u << 4,  /* leaves of level 2 */
     NEEDS_AD = 1u << 5,     /* hardware accessed and dirty flags */
+    SLOW = 1u << 7,         /* may take minutes */
     DELAYED = 1u << 6,      /* flushes reach the simulated CPUs late, with env->window in between */
 };
 
@@ -91,6 +93,12 @@ uint64_t harness_seed(void);
 bool harness_seed_given(void);
 uint64_t harness_count(uint64_t standard); /* --count N, or the standard */
 bool harness_verbose(void);
+
+/* For tests that look for the shortest way to a failure: run a part and say whether it failed (the reason is kept), and
+ * begin again with a new machine, whatever state the old one is in. */
+bool test_attempt(struct env *env, test_fn *part);
+const char *test_reason(void);
+void restart(struct env *env);
 
 /* ---------------------------------------------------------------------------------------------------------- checks */
 

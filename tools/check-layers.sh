@@ -12,9 +12,8 @@ cd "$(dirname "$0")/.."
 LC_ALL=C
 export LC_ALL
 
-# Every C11 header that a freestanding implementation must have (C11 4, paragraph 6), and string.h for the prototypes of
-# the four functions that compilers call on their own accord anyway; check-symbols.sh sees to it that it is just these.
-freestanding=' float.h iso646.h limits.h stdalign.h stdarg.h stdbool.h stddef.h stdint.h stdnoreturn.h string.h '
+# Every C11 header that a freestanding implementation must have (C11 4, paragraph 6).
+freestanding=' float.h iso646.h limits.h stdalign.h stdarg.h stdbool.h stddef.h stdint.h stdnoreturn.h '
 
 # What a layer may see of the layers below it.
 below() {

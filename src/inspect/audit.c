@@ -12,10 +12,10 @@
 #include <string.h>
 
 enum {
-    COUNTERS = 512,       /* records counted in one pass: a page of words */
-    PASSES_MAX = 256,     /* of one kind; what is beyond is not checked, and the audit says so */
+    COUNTERS = 512,   /* records counted in one pass: a page of words */
+    PASSES_MAX = 256, /* of one kind; what is beyond is not checked, and the audit says so */
     BITMAP_PAGES = 16,
-    BITMAP_BITS = 32768,  /* of one page: 128 MiB of frames */
+    BITMAP_BITS = 32768, /* of one page: 128 MiB of frames */
 };
 
 struct audit {
@@ -26,19 +26,19 @@ struct audit {
     aspace_line_fn *line;
     void *arg;
     size_t violations;
-    bool broken;  /* tables cannot be followed: no further passes */
-    bool settled; /* nothing of the host is on its way out: counts are exact, else upper bounds */
-    uint64_t tables, frames; /* found; frames: 4 KiB, owned */
+    bool broken;               /* tables cannot be followed: no further passes */
+    bool settled;              /* nothing of the host is on its way out: counts are exact, else upper bounds */
+    uint64_t tables, frames;   /* found; frames: 4 KiB, owned */
     aspace_pa_t pa_lo, pa_end; /* hull of owned frames */
 
     /* A pass. */
-    uint32_t index;            /* records: of the first counter */
-    uint64_t *count;           /* records: found pages */
+    uint32_t index;             /* records: of the first counter */
+    uint64_t *count;            /* records: found pages */
     aspace_pa_t at, window_end; /* frames: what the bitmap covers */
-    aspace_pa_t next;          /* frames: the lowest at or after window_end */
+    aspace_pa_t next;           /* frames: the lowest at or after window_end */
     uint64_t *bits[BITMAP_PAGES];
-    aspace_pa_t wanted;        /* witness: a frame, and the first address it is mapped at */
-    aspace_va_t first_va;
+    aspace_pa_t wanted; /* witness: a frame, and two addresses it is mapped at */
+    aspace_va_t va, other_va;
 
     struct text t;
     char out[LINE_BYTES];
@@ -197,13 +197,15 @@ static void note_frame(struct audit *a, const struct spot *p, aspace_pa_t pa)
 static void check_parked(struct audit *a, const struct spot *p)
 {
     aspace_pa_t pa = slot_parked_pa(a->F, p->e);
-    uint64_t ad = p->e & (SLOT_PARKED_A | SLOT_PARKED_D);
+    uint64_t state = p->e & SLOT_PARKED_STATE;
     uint32_t rights = area_leaf_rights(p->area, VALUE_RIGHTS(p->value));
     note_frame(a, p, pa);
     if (!check_frame(a, p, pa))
         return;
-    if (p->e != slot_parked(a->F, a->C, p->n->level, pa, ad))
+    if (p->e != slot_parked(a->F, a->C, p->n->level, pa, state))
         bad_spot(a, p, "a parked frame with wrong bits");
+    else if (SLOT_PARKED_RIGHTS(p->e) & ~(uint32_t)p->area->max_rights)
+        bad_spot(a, p, "parked with more rights than the area's maximum");
     else if (rights && !(p->area->flags & AREA_CUSTOM)) /* a backend may have given less than what is left */
         bad_spot(a, p, "parked, though the area has rights");
 }
@@ -304,12 +306,8 @@ static void check_slot(struct audit *a, struct spot *p)
         if (check_record(a, p))
             check_leaf(a, p);
         return;
-    case SLOT_BUSY:
-        bad_spot(a, p, "left busy");
-        return;
-    default:
-        bad_spot(a, p, "a marker of no kind");
-        return;
+    case SLOT_BUSY: bad_spot(a, p, "left busy"); return;
+    default: bad_spot(a, p, "a marker of no kind"); return;
     }
 }
 
@@ -516,24 +514,27 @@ static aspace_pa_t owned_frame(const struct audit *a, const struct node *n, unsi
     return kind == SLOT_LEAF ? fmt_output(a->F, a->C, n->level, e, i) : slot_parked_pa(a->F, e);
 }
 
-static void find_wanted(struct audit *a, const struct node *n, aspace_va_t va)
+static void find_other(struct audit *a, const struct node *n, aspace_va_t va)
 {
     for (unsigned i = 0; i < node_entries(a->F, n->level); i++) {
         aspace_pa_t pa = owned_frame(a, n, i);
+        if (pa == ASPACE_PA_NONE || pa > a->wanted || a->wanted - pa >= slot_span(a->F, n->level))
+            continue;
         aspace_va_t at = va + ((uint64_t)i << a->F->shift[n->level]) + (a->wanted - pa);
-        if (pa != ASPACE_PA_NONE && pa <= a->wanted && a->wanted - pa < slot_span(a->F, n->level) && at < a->first_va)
-            a->first_va = at;
+        if (at != a->va && at < a->other_va)
+            a->other_va = at;
     }
 }
 
 static void mapped_twice(struct audit *a, aspace_pa_t pa, aspace_va_t va)
 {
     a->wanted = pa;
-    a->first_va = UINT64_MAX;
-    visit_all(a, find_wanted);
+    a->va = va;
+    a->other_va = UINT64_MAX;
+    visit_all(a, find_other);
     text_hex(begin(a), "frame ", pa);
-    text_hex(&a->t, ": mapped at ", a->first_va);
-    text_hex(&a->t, " and at ", va);
+    text_hex(&a->t, ": mapped at ", va < a->other_va ? va : a->other_va);
+    text_hex(&a->t, " and at ", va < a->other_va ? a->other_va : va);
     violation(a);
 }
 

@@ -18,7 +18,7 @@ struct stretch {
     uint32_t kind, max_rights, attr, fork;
     bool is_static;
     uint64_t leaves[FMT_LEVELS_MAX];
-    uint64_t runs; /* leaves of level 0 that are in contiguous runs */
+    uint64_t runs;                /* leaves of level 0 that are in contiguous runs */
     uint64_t armed, parked, busy; /* bytes */
 };
 
@@ -56,15 +56,9 @@ static void add(struct stretch *st, const struct pt *pt, const struct scan_slot 
         st->leaves[slot->level]++;
         st->runs += !slot->level && pt->F->run_lg2 && fmt_in_run(pt->F, slot->e);
         break;
-    case SLOT_ARMED:
-        st->armed += bytes;
-        break;
-    case SLOT_PARKED:
-        st->parked += bytes;
-        break;
-    default:
-        st->busy += bytes;
-        break;
+    case SLOT_ARMED: st->armed += bytes; break;
+    case SLOT_PARKED: st->parked += bytes; break;
+    default: st->busy += bytes; break;
     }
 }
 

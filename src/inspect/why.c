@@ -103,21 +103,15 @@ static void print_last(const struct sight *w)
     unsigned k = w->n - 1;
     begin(&t, out, w, k);
     switch (slot_kind(w->pt->F, level_of(w, k), w->e[k])) {
-    case SLOT_LEAF:
-        print_leaf(&t, w, level_of(w, k), w->e[k]);
-        break;
+    case SLOT_LEAF: print_leaf(&t, w, level_of(w, k), w->e[k]); break;
     case SLOT_ARMED:
         text_put(&t, w->area.flags & AREA_STATIC ? ": absent, never filled" : ": absent, to be filled");
         break;
     case SLOT_PARKED:
         text_hex(&t, ": absent, no rights, keeps the frame at ", slot_parked_pa(w->pt->F, w->e[k]));
         break;
-    case SLOT_BUSY:
-        text_put(&t, ": absent, being changed");
-        break;
-    default:
-        text_put(&t, ": empty, nothing is mapped");
-        break;
+    case SLOT_BUSY: text_put(&t, ": absent, being changed"); break;
+    default: text_put(&t, ": empty, nothing is mapped"); break;
     }
     w->line(w->arg, out);
 }
@@ -145,14 +139,10 @@ static void print_area(const struct sight *w)
 static enum aspace_fault_result refused(const struct sight *w)
 {
     switch (w->area.kind) {
-    case ASPACE_KIND_TRAP:
-        return ASPACE_FAULT_TRAP;
-    case ASPACE_KIND_GUARD:
-        return ASPACE_FAULT_GUARD;
-    case ASPACE_KIND_ROM:
-        return w->need & ASPACE_W ? ASPACE_FAULT_TRAP : ASPACE_FAULT_PERMISSION;
-    default:
-        return ASPACE_FAULT_PERMISSION;
+    case ASPACE_KIND_TRAP: return ASPACE_FAULT_TRAP;
+    case ASPACE_KIND_GUARD: return ASPACE_FAULT_GUARD;
+    case ASPACE_KIND_ROM: return w->need & ASPACE_W ? ASPACE_FAULT_TRAP : ASPACE_FAULT_PERMISSION;
+    default: return ASPACE_FAULT_PERMISSION;
     }
 }
 
@@ -174,20 +164,14 @@ static enum aspace_fault_result verdict(const struct sight *w)
 static const char *reason(const struct sight *w, enum aspace_fault_result r)
 {
     switch (r) {
-    case ASPACE_FAULT_SPURIOUS:
-        return "every level permits the access";
-    case ASPACE_FAULT_TRAP:
-        return "the access is to be emulated";
-    case ASPACE_FAULT_NO_AREA:
-        return "nothing is mapped there";
-    case ASPACE_FAULT_GUARD:
-        return "a guard range";
-    case ASPACE_FAULT_RETRY:
-        return "a change is in flight";
+    case ASPACE_FAULT_SPURIOUS: return "every level permits the access";
+    case ASPACE_FAULT_TRAP: return "the access is to be emulated";
+    case ASPACE_FAULT_NO_AREA: return "nothing is mapped there";
+    case ASPACE_FAULT_GUARD: return "a guard range";
+    case ASPACE_FAULT_RETRY: return "a change is in flight";
     case ASPACE_FAULT_DONE:
         return w->area.flags & AREA_CUSTOM ? "the backend is asked for the page" : "a zeroed frame is put there";
-    default:
-        return w->area.kind == ASPACE_KIND_RESERVED ? "a reserved range" : "the area lacks a right";
+    default: return w->area.kind == ASPACE_KIND_RESERVED ? "a reserved range" : "the area lacks a right";
     }
 }
 

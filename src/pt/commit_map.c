@@ -45,23 +45,18 @@ static bool placeable(const struct op *op, unsigned level, aspace_va_t va, aspac
     return false;
 }
 
-static uint64_t linear_pa(const struct pt_map *m, aspace_va_t va)
+static inline uint64_t linear_pa(const struct pt_map *m, aspace_va_t va)
 {
     return m->area->pa + (va - m->area->va_base);
 }
 
-/* The entry for one slot. */
-static uint64_t entry_for(struct op *op, unsigned level, aspace_va_t va)
+static uint64_t leaf_for(const struct pt *pt, const struct pt_map *m, unsigned level, aspace_pa_t pa)
 {
-    struct pt_map *m = op->map;
     const struct area *area = m->area;
     uint32_t rights = area_leaf_rights(area, VALUE_RIGHTS(m->value));
-    if (m->source == MAP_ARM)
-        return slot_armed(op->C, level, m->value, area_how(area));
-    uint64_t pa = m->source == MAP_LINEAR ? linear_pa(m, va) : frame_take(op, m, slot_span(op->F, level));
     if (!rights)
-        return slot_parked(op->F, op->C, level, pa, 0);
-    return fmt_leaf(op->F, op->C, level, rights, area->attr) | fmt_addr_bits(op->F, pa);
+        return slot_parked(pt->F, &pt->C, level, pa, 0);
+    return fmt_leaf(pt->F, &pt->C, level, rights, area->attr) | fmt_addr_bits(pt->F, pa);
 }
 
 /* Entries from `first` on, `step` apart. A private table takes ordinary stores, which vectorise. */
@@ -76,37 +71,45 @@ static void fill_linear(uint64_t *slots, unsigned n, uint64_t first, uint64_t st
 }
 
 /* Whole runs among slots [lo, hi) whose output addresses are aligned like their input addresses. */
-static void join_runs(const struct op *op, uint64_t *slots, unsigned lo, unsigned hi, uint64_t pa)
+static void join_runs(const struct pt *pt, uint64_t *slots, unsigned lo, unsigned hi, uint64_t pa)
 {
-    unsigned run = 1u << op->C->run_lg2;
+    unsigned run = 1u << pt->C.run_lg2;
     uint64_t mask = ((uint64_t)run << 12) - 1;
     if (run == 1 || ((pa - ((uint64_t)lo << 12)) & mask))
         return;
     for (unsigned i = (lo + run - 1) & ~(run - 1); i + run <= hi; i += run)
         for (unsigned k = 0; k < run; k++)
-            slot_store(slots + i + k, fmt_run(op->F, slot_peek(slots + i + k)));
+            slot_store(slots + i + k, fmt_run(pt->F, slot_peek(slots + i + k)));
+}
+
+void pt_place(const struct pt *pt, const struct pt_map *m, struct node *n, struct seg g, aspace_va_t va)
+{
+    uint64_t *slots = node_slots(n), span = slot_span(pt->F, n->level), first, step = 0;
+    unsigned private = seam_load(&n->lock) == 0, count = (unsigned)(g.hi - g.lo);
+    if (m->source == MAP_ARM) {
+        first = slot_armed(&pt->C, n->level, m->value, area_how(m->area));
+    } else {
+        first = leaf_for(pt, m, n->level, linear_pa(m, va));
+        step = fmt_addr_bits(pt->F, span);
+        if (!VALUE_RIGHTS(m->value) || !fmt_present(pt->F, n->level, first))
+            step = slot_park_xor(pt->F) ? 0 - span : span;
+    }
+    fill_linear(slots + g.lo, count, first, step, private);
+    if (!n->level && pt->C.run_lg2 && m->source == MAP_LINEAR && fmt_present(pt->F, 0, first))
+        join_runs(pt, slots, g.lo, g.hi, linear_pa(m, va));
+    n->count = (uint16_t)(n->count + count);
 }
 
 /* Slots [lo, hi) of one node, all to be placed at this level. Entries become visible by themselves: each is final. */
 static void place(struct op *op, struct node *n, unsigned lo, unsigned hi, aspace_va_t va)
 {
-    uint64_t *slots = node_slots(n), span = slot_span(op->F, n->level);
-    unsigned private = seam_load(&n->lock) == 0;
-    seam_fence_release();
-    if (op->map->source == MAP_FRAMES) {
-        for (unsigned i = lo; i < hi; i++)
-            slot_publish(slots + i, entry_for(op, n->level, va + (i - lo) * span));
-    } else {
-        uint64_t first = entry_for(op, n->level, va), step = 0;
-        bool present = fmt_present(op->F, n->level, first);
-        if (present)
-            step = fmt_addr_bits(op->F, span);
-        else if (op->map->source == MAP_LINEAR)
-            step = slot_park_xor(op->F) ? 0 - span : span;
-        fill_linear(slots + lo, hi - lo, first, step, private);
-        if (present && !n->level)
-            join_runs(op, slots, lo, hi, linear_pa(op->map, va));
+    uint64_t span = slot_span(op->F, n->level);
+    if (op->map->source != MAP_FRAMES) {
+        pt_place(op->pt, op->map, n, (struct seg){(uint16_t)lo, (uint16_t)hi, 0}, va);
+        return;
     }
+    for (unsigned i = lo; i < hi; i++)
+        slot_publish(node_slots(n) + i, leaf_for(op->pt, op->map, n->level, frame_take(op, op->map, span)));
     n->count = (uint16_t)(n->count + (hi - lo));
 }
 

@@ -160,24 +160,45 @@ static void set_dense(struct node *n, unsigned lo, unsigned hi, value_t v)
         seam_store(&dense[i], v);
 }
 
-/* The commonest calls, on a table with one segment or none, without the general rebuild. */
+static void remove_seg(struct node *n, unsigned s)
+{
+    for (; s + 1u < n->n_segs; s++)
+        n->segs[s] = n->segs[s + 1];
+    seam_store(&n->n_segs, (uint8_t)(n->n_segs - 1));
+}
+
+static void insert_seg(struct node *n, unsigned s, struct seg set)
+{
+    for (unsigned k = n->n_segs; k > s; k--)
+        n->segs[k] = n->segs[k - 1];
+    n->segs[s] = set;
+    seam_store(&n->n_segs, (uint8_t)(n->n_segs + 1));
+}
+
+/* The commonest calls, without the general rebuild: a stretch where nothing was, or all of one stretch. */
 static bool set_simple(struct node *n, struct seg set)
 {
-    struct seg *g = &n->segs[0];
-    if (n->n_segs == 0) {
-        if (set.value)
-            *g = set;
-        seam_store(&n->n_segs, set.value != 0);
-        return true;
-    }
-    if (n->n_segs != 1)
+    unsigned s = 0;
+    while (s < n->n_segs && n->segs[s].hi <= set.lo)
+        s++;
+    bool overlaps = s < n->n_segs && n->segs[s].lo < set.hi;
+    bool joins = set.value && ((s && n->segs[s - 1].hi == set.lo && n->segs[s - 1].value == set.value) ||
+                               (s < n->n_segs && n->segs[s].lo == set.hi && n->segs[s].value == set.value));
+    if (joins)
         return false;
-    if (set.lo <= g->lo && set.hi >= g->hi) {
-        *g = set;
-        seam_store(&n->n_segs, set.value != 0);
+    if (!overlaps) {
+        if (n->n_segs == NODE_SEGS && set.value)
+            return false;
+        if (set.value)
+            insert_seg(n, s, set);
         return true;
     }
-    return false;
+    if (n->segs[s].lo != set.lo || n->segs[s].hi != set.hi)
+        return false;
+    if (set.value)
+        return false;
+    remove_seg(n, s);
+    return true;
 }
 
 void node_set(struct node *n, unsigned lo, unsigned hi, value_t v, struct node **spill)

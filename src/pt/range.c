@@ -176,6 +176,8 @@ unsigned pt_linear_level(const struct pt *pt, aspace_va_t va, aspace_pa_t pa, un
 int pt_map(struct pt *pt, struct pt_map *maps, bool replace, struct aspace_range *culprit)
 {
     struct op op;
+    if (!maps->next && !replace && pt_quick_map(pt, maps))
+        return ASPACE_E_OK;
     struct pt_map *last = maps;
     while (last->next)
         last = last->next;
@@ -201,6 +203,8 @@ int pt_map(struct pt *pt, struct pt_map *maps, bool replace, struct aspace_range
 int pt_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end)
 {
     struct op op;
+    if (pt_quick_unmap(pt, va, end))
+        return ASPACE_E_OK;
     op_init(&op, pt, OP_UNMAP, va, end);
     int rc = op_begin(&op, NULL);
     if (rc == ASPACE_E_OK) {

@@ -47,6 +47,17 @@ _Static_assert(sizeof(struct pt_map) <= 64, "aspace_map.reserved holds one");
 /* The largest level at which [va, va + size) can hold leaves for pa, at most `max`. */
 unsigned pt_linear_level(const struct pt *pt, aspace_va_t va, aspace_pa_t pa, unsigned max);
 
+/* Fill slots [g.lo, g.hi) of a node, the first of which translates va, from a map that is no MAP_FRAMES; segments are the
+ * caller's business. */
+void pt_place(const struct pt *pt, const struct pt_map *m, struct node *n, struct seg g, aspace_va_t va);
+
+/*
+ * The short way for a range inside one leaf table that is there, with segments to spare: no plan, nothing to prepare.
+ * False: nothing was done, take the general way. What they do is what the general way would.
+ */
+bool pt_quick_map(struct pt *pt, const struct pt_map *m);
+bool pt_quick_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end);
+
 /* Map the list, in order, all or nothing. With `replace` (one range only) what was there is unmapped in the same step.
  * OK, EXISTS (culprit filled), NO_MEMORY, QUOTA. Frames of MAP_FRAMES are consumed only on OK. */
 int pt_map(struct pt *pt, struct pt_map *maps, bool replace, struct aspace_range *culprit);

@@ -27,19 +27,13 @@ static int fault_error(enum aspace_fault_result result)
     switch (result) {
     case ASPACE_FAULT_DONE:
     case ASPACE_FAULT_SPURIOUS:
-    case ASPACE_FAULT_RETRY:
-        return ASPACE_E_OK;
-    case ASPACE_FAULT_NO_AREA:
-        return ASPACE_E_NOT_MAPPED;
+    case ASPACE_FAULT_RETRY: return ASPACE_E_OK;
+    case ASPACE_FAULT_NO_AREA: return ASPACE_E_NOT_MAPPED;
     case ASPACE_FAULT_GUARD:
-    case ASPACE_FAULT_PERMISSION:
-        return ASPACE_E_PERMISSION;
-    case ASPACE_FAULT_NO_MEMORY:
-        return ASPACE_E_NO_MEMORY;
-    case ASPACE_FAULT_CLOSED:
-        return ASPACE_E_CLOSED;
-    default: /* TRAP, BUS, WOULD_BLOCK, NEEDS_IO */
-        return ASPACE_E_FAULT;
+    case ASPACE_FAULT_PERMISSION: return ASPACE_E_PERMISSION;
+    case ASPACE_FAULT_NO_MEMORY: return ASPACE_E_NO_MEMORY;
+    case ASPACE_FAULT_CLOSED: return ASPACE_E_CLOSED;
+    default: /* TRAP, BUS, WOULD_BLOCK, NEEDS_IO */ return ASPACE_E_FAULT;
     }
 }
 
@@ -144,18 +138,10 @@ static bool exchange(struct store *x, void *p)
         x->expected = expected;                                                                                        \
     } while (0)
     switch (x->bytes) {
-    case 1:
-        EXCHANGE(uint8_t);
-        break;
-    case 2:
-        EXCHANGE(uint16_t);
-        break;
-    case 4:
-        EXCHANGE(uint32_t);
-        break;
-    default:
-        EXCHANGE(uint64_t);
-        break;
+    case 1: EXCHANGE(uint8_t); break;
+    case 2: EXCHANGE(uint16_t); break;
+    case 4: EXCHANGE(uint32_t); break;
+    default: EXCHANGE(uint64_t); break;
     }
 #undef EXCHANGE
     return x->swapped;
@@ -308,34 +294,37 @@ static void cover_table(struct cover *c, const struct walk *w)
 {
     switch (c->pt->F->id) {
 #define ASPACE_X(id, name)                                                                                             \
-    case ASPACE_FMT_##id:                                                                                              \
-        cover_pages(&fmt_const_##id, c, w);                                                                            \
-        break;
+    case ASPACE_FMT_##id: cover_pages(&fmt_const_##id, c, w); break;
         ASPACE_FORMATS(ASPACE_X)
 #undef ASPACE_X
-    default:
-        break;
+    default: break;
     }
+}
+
+static void cover_some(struct cover *c, const struct walk *w)
+{
+    if (w->level)
+        cover_add(c, leaf_pa(c->pt, w, c->va), clip(c->pt, w, c->va, c->left));
+    else
+        cover_table(c, w);
 }
 
 static int cover_all(struct aspace *s, struct cover *c)
 {
-    const struct pt *pt = c->pt;
     unsigned rounds = 0;
     struct walk w;
     while (c->left && !c->full) {
+        size_t before = c->left;
         int rc = reach(s, c->va, c->access, &w);
-        if (UNLIKELY(rc)) {
-            rc = resolve(s, c->va, c->access, rc, &rounds);
-            if (rc)
-                return rc;
+        if (LIKELY(rc == ASPACE_E_OK))
+            cover_some(c, &w);
+        if (LIKELY(c->left != before || c->full)) {
+            rounds = 0;
             continue;
         }
-        rounds = 0;
-        if (w.level)
-            cover_add(c, leaf_pa(pt, &w, c->va), clip(pt, &w, c->va, c->left));
-        else
-            cover_table(c, &w);
+        rc = resolve(s, c->va, c->access, rc, &rounds);
+        if (rc)
+            return rc;
     }
     return c->full ? ASPACE_E_LIMIT : ASPACE_E_OK;
 }
@@ -343,8 +332,13 @@ static int cover_all(struct aspace *s, struct cover *c)
 int aspace_segments(struct aspace *s, aspace_va_t va, size_t n, uint32_t access, struct aspace_segment *segments,
                     size_t *count, size_t *done)
 {
-    struct cover c = {.pt = &s->pt, .va = va, .left = n, .access = access & ASPACE_RWX, .pa = ASPACE_PA_NONE,
-                      .next = segments, .end = segments + *count};
+    struct cover c = {.pt = &s->pt,
+                      .va = va,
+                      .left = n,
+                      .access = access & ASPACE_RWX,
+                      .pa = ASPACE_PA_NONE,
+                      .next = segments,
+                      .end = segments + *count};
     int rc = !c.access ? ASPACE_E_INVALID : !space_is_open(s) ? ASPACE_E_CLOSED : ASPACE_E_OK;
     aspace_trace(segments, s, va, n);
     if (rc == ASPACE_E_OK)

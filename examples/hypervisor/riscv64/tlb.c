@@ -55,7 +55,11 @@ unsigned arch_output_bits(void)
     return 0; /* nothing tells; the format's 56 bits */
 }
 
-/* FENCE.I concerns one hart. A vCPU that starts later does its own. */
+/*
+ * FENCE.I concerns one hart. A vCPU that starts later does its own. The firmware's interrupt takes the other hart out of
+ * the guest, upon which QEMU forgets all translations: so where the remote invalidation is left out, this is too. (QEMU
+ * keeps what it fetches from coherent.)
+ */
 static void icache_sync(void *ctx, aspace_pa_t pa, uint64_t bytes)
 {
     uint64_t others = 0;
@@ -66,7 +70,7 @@ static void icache_sync(void *ctx, aspace_pa_t pa, uint64_t bytes)
         if (i != aspace_cpu_id() && hyp_vcpu_is_on(i))
             others |= UINT64_C(1) << i;
     __asm__ volatile("fence.i" ::: "memory");
-    if (others)
+    if (others && leave_in(LEAVE_OUT_gvma_remote))
         sbi_fence_i(sbi_harts(others));
 }
 

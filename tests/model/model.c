@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Random operations against the model, with an audit after each, for every format. On failure: the seed, and the
+ * shortest list of operations that was found to fail. Owns the comparison and the search; the operations are in steps.c.
+ */
+#include "model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STEPS = 10000, STEPS_SPECIAL = 1000, FULL_EVERY = 16, SHRINK_STEPS = 60000 };
+
+/* ---------------------------------------------------------------------------------------------------------- comparison */
+
+uint64_t *model_words(struct model *m, unsigned page)
+{
+    struct page *p = &m->page[page];
+
+    return model_linear(p) ? m->device_word[p->device_page] : p->word;
+}
+
+void model_filled(struct model *m, unsigned page)
+{
+    struct naive_result r = walk(m->env, model_va(m, page));
+    uint64_t first = model_va(m, page) / r.leaf_bytes * r.leaf_bytes;
+
+    CHECK(r.present);
+    for (uint64_t va = first; va < first + r.leaf_bytes; va += PAGE) {
+        unsigned i = (unsigned)((va - m->va) / PAGE);
+        CHECK(va >= m->va && i < m->pages);
+        struct page *p = &m->page[i];
+        CHECK(model_owned(p));
+        CHECK_EQ(p->cookie, m->page[page].cookie);
+        if (!p->filled) {
+            p->filled = true;
+            p->pa = walk(m->env, va).pa;
+            CHECK_EQ(p->word[0], 0);
+            CHECK_EQ(p->word[1], 0);
+        }
+    }
+}
+
+static void compare_contents(struct model *m, unsigned i, uint64_t pa)
+{
+    const uint64_t *frame = aspace_phys_to_virt(pa);
+    const uint64_t *expected = model_words(m, i);
+
+    if (frame[0] != expected[0] || frame[511] != expected[1] || frame[1 + i % 510] != 0) {
+        test_fail(__FILE__, __LINE__, "page %u: contents 0x%llx 0x%llx 0x%llx, not 0x%llx 0 0x%llx", i,
+                  (unsigned long long)frame[0], (unsigned long long)frame[1 + i % 510], (unsigned long long)frame[511],
+                  (unsigned long long)expected[0], (unsigned long long)expected[1]);
+    }
+}
+
+static void compare_walk(struct model *m, unsigned i)
+{
+    const struct page *p = &m->page[i];
+    struct naive_result r = walk(m->env, model_va(m, i));
+    bool backed = p->kind != NOTHING && (model_linear(p) || (model_owned(p) && p->filled));
+    bool present = backed && p->rights != 0;
+
+    if (r.present != present) {
+        test_fail(__FILE__, __LINE__, "page %u is %s", i, r.present ? "present" : "not present");
+    }
+    if (!present) {
+        return;
+    }
+    uint64_t pa = model_linear(p) ? m->device.pa + p->device_page * PAGE : p->pa;
+    if (r.pa != pa || r.rights != p->rights || r.attr != attr_class(m->env, p->attr)) {
+        test_fail(__FILE__, __LINE__, "page %u: pa 0x%llx rights %u attr %u, not 0x%llx %u %u", i,
+                  (unsigned long long)r.pa, r.rights, r.attr, (unsigned long long)pa, p->rights, p->attr);
+    }
+    compare_contents(m, i, pa);
+}
+
+static void compare_query(struct model *m, unsigned i)
+{
+    const struct page *p = &m->page[i];
+    struct aspace_area area;
+    int error = aspace_query(m->env->space, model_va(m, i), &area);
+
+    CHECK_ERROR(error, p->kind == NOTHING ? ASPACE_E_NOT_MAPPED : ASPACE_OK);
+    if (error == ASPACE_OK && (area.kind != (enum aspace_kind)p->kind || area.rights != p->rights ||
+                               area.max_rights != p->max_rights || area.cookie != p->cookie ||
+                               area.fork != (enum aspace_fork_policy)p->fork || area.va > model_va(m, i) ||
+                               area.va + area.size <= model_va(m, i))) {
+        test_fail(__FILE__, __LINE__, "page %u: area 0x%llx+0x%llx kind %d rights %u maximum %u cookie %llu, not %u %u %u %u",
+                  i, (unsigned long long)area.va, (unsigned long long)area.size, (int)area.kind, area.rights,
+                  area.max_rights, (unsigned long long)area.cookie, p->kind, p->rights, p->max_rights, p->cookie);
+    }
+}
+
+void model_compare(struct model *m, unsigned first, unsigned end)
+{
+    for (unsigned i = first; i < end; i++) {
+        compare_walk(m, i);
+        compare_query(m, i);
+    }
+}
+
+static bool same_area(const struct page *a, const struct page *b)
+{
+    return a->kind == b->kind && a->cookie == b->cookie && a->rights == b->rights;
+}
+
+/* The list of areas, each as long as it can be, and the number of frames held. */
+void model_compare_areas(struct model *m)
+{
+    uint64_t va = m->env->base, frames = 0;
+
+    for (unsigned i = 0; i < m->pages;) {
+        unsigned end = i + 1;
+        while (end < m->pages && same_area(&m->page[i], &m->page[end])) {
+            end++;
+        }
+        if (m->page[i].kind != NOTHING) {
+            struct aspace_area area;
+            CHECK_OK(aspace_next(m->env->space, va, &area));
+            CHECK_EQ(area.va, model_va(m, i));
+            CHECK_EQ(area.size, (end - i) * PAGE);
+            CHECK_EQ(area.cookie, m->page[i].cookie);
+            va = area.va + area.size;
+        }
+        i = end;
+    }
+    struct aspace_area area;
+    CHECK_ERROR(aspace_next(m->env->space, va, &area), ASPACE_E_NOT_MAPPED);
+    for (unsigned i = 0; i < m->pages; i++) {
+        frames += model_owned(&m->page[i]) && m->page[i].filled;
+    }
+    CHECK_EQ(frames_held(m->env), frames);
+}
+
+/* Programs on other CPUs see what the model says, through whatever their TLBs remember. */
+static void compare_cpus(struct model *m)
+{
+    for (unsigned n = 0; n < 6; n++) {
+        unsigned i = (unsigned)(random_next(&m->random) % m->pages);
+        const struct page *p = &m->page[i];
+        uint32_t access = 1u << (random_next(&m->random) % 3);
+        uint64_t pa = cpu_access(m->env, 1 + n % 2, model_va(m, i), access);
+        bool backed = p->kind != NOTHING && (model_linear(p) || (model_owned(p) && p->filled));
+        if (pa != ASPACE_PA_NONE) {
+            CHECK(backed && (p->rights & access) != 0);
+            CHECK_EQ(pa, model_linear(p) ? m->device.pa + p->device_page * PAGE : p->pa);
+        }
+    }
+}
+
+/* -------------------------------------------------------------------------------------------------------- one whole run */
+
+static struct {
+    uint64_t seed;
+    unsigned *steps;    /* numbers of the steps to take, in order */
+    unsigned count;
+    unsigned at;        /* the one at hand */
+    bool print;
+    struct model model;
+} session;
+
+/* For real formats a window over a border of the tables two levels up, with two large pages in it; all of the toy. */
+static void place_window(struct model *m, struct env *env)
+{
+    uint64_t margin = 16 * PAGE, middle;
+
+    m->huge_pages = (unsigned)(env->span[1] / PAGE);
+    if (env->config.format == ASPACE_FMT_TOY) {
+        m->va = env->base;
+        m->pages = (unsigned)((env->end - env->base) / PAGE);
+        return;
+    }
+    middle = at(env, 2, 1);
+    margin += env->huge_level != 0 ? env->span[1] : 40 * PAGE;
+    m->va = middle - margin;
+    m->pages = (unsigned)(2 * margin / PAGE);
+    CHECK(m->pages <= MODEL_PAGES_MAX);
+}
+
+static void begin(struct env *env)
+{
+    struct model *m = &session.model;
+
+    memset(m, 0, sizeof(*m));
+    m->env = env;
+    for (unsigned i = 0; i < MODEL_PAGES_MAX; i++) {
+        m->page[i].kind = NOTHING;
+    }
+    place_window(m, env);
+    CHECK_OK(aspace_frame_alloc(env->host, DEVICE_ORDER, true, &m->device));
+    cpu_enter(env, 1);
+    cpu_enter(env, 2);
+}
+
+static void run_steps(struct env *env)
+{
+    struct model *m = &session.model;
+
+    begin(env);
+    for (session.at = 0; session.at < session.count; session.at++) {
+        m->random = session.seed * UINT64_C(0x2545f4914f6cdd1d) + session.steps[session.at];
+        random_next(&m->random);
+        model_step(m);
+        if (session.print) {
+            fprintf(stderr, "  %6u %s\n", session.steps[session.at], m->text);
+        }
+        audit(env);
+        compare_cpus(m);
+        if (session.at % FULL_EVERY == 0) {
+            model_compare(m, 0, m->pages);
+            model_compare_areas(m);
+        }
+    }
+    session.at = session.count ? session.count - 1 : 0;
+    model_compare(m, 0, m->pages);
+    model_compare_areas(m);
+    CHECK_OK(aspace_clear(env->space));
+    aspace_frame_release(&m->device);
+    destroy(env);
+}
+
+/* ------------------------------------------------------------------------------------------------- the shortest failure */
+
+static void remove_steps(unsigned first, unsigned n)
+{
+    memmove(&session.steps[first], &session.steps[first + n], (session.count - first - n) * sizeof(session.steps[0]));
+    session.count -= n;
+}
+
+/* Leave out ever smaller pieces for as long as what is left still fails. */
+static void shrink(struct env *env, unsigned *spare)
+{
+    uint64_t budget = SHRINK_STEPS;
+
+    session.count = session.at + 1;
+    for (unsigned piece = session.count / 2; piece >= 1; piece /= 2) {
+        for (unsigned first = 0; first + piece <= session.count && budget > session.count;) {
+            unsigned before = session.count;
+            memcpy(spare, session.steps, before * sizeof(spare[0]));
+            remove_steps(first, piece);
+            budget -= session.count;
+            restart(env);
+            if (test_attempt(env, run_steps)) {
+                session.count = session.at + 1;
+            } else {
+                memcpy(session.steps, spare, before * sizeof(spare[0]));
+                session.count = before;
+                first += piece;
+            }
+        }
+    }
+}
+
+static void report(struct env *env, const char *first_reason)
+{
+    unsigned *spare = malloc(session.count * sizeof(unsigned));
+
+    fprintf(stderr, "model/%s: seed %llu, step %u: %s\n", env->variant->name, (unsigned long long)session.seed,
+            session.steps[session.at], first_reason);
+    if (!spare) {
+        return;
+    }
+    shrink(env, spare);
+    free(spare);
+    fprintf(stderr, "  %u operations are enough:\n", session.count);
+    session.print = true;
+    restart(env);
+    (void)test_attempt(env, run_steps);
+    session.print = false;
+    fprintf(stderr, "  %6u %s  <- %s\n", session.steps[session.at], session.model.text, test_reason());
+}
+
+static void model_random(struct env *env)
+{
+    char reason[400];
+    uint64_t steps = harness_count(strchr(env->variant->name, '+') ? STEPS_SPECIAL : STEPS);
+
+    session.seed = harness_seed();
+    session.count = (unsigned)steps;
+    session.steps = malloc(steps * sizeof(session.steps[0]));
+    CHECK(session.steps != NULL);
+    for (unsigned i = 0; i < session.count; i++) {
+        session.steps[i] = i;
+    }
+    bool failed = test_attempt(env, run_steps);
+    if (failed) {
+        snprintf(reason, sizeof(reason), "%s", test_reason());
+        report(env, reason);
+        free(session.steps);
+        test_fail(__FILE__, __LINE__, "seed %llu: %s", (unsigned long long)session.seed, reason);
+    }
+    free(session.steps);
+}
+
+static const struct test tests[] = {{"model", model_random, SLOW}};
+
+int main(int argc, char **argv)
+{
+    const struct suite suites[] = {SUITE(tests)};
+    const struct program program = {"model", suites, 1, NULL};
+
+    return harness_main(&program, argc, argv);
+}
