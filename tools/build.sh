@@ -44,7 +44,7 @@ if [ ! -f "$dir/CMakeCache.txt" ]; then
     if command -v ninja >/dev/null; then generator=Ninja; fi
     # shellcheck disable=SC2086
     cmake -S . -B "$dir" -G "$generator" -DCMAKE_C_COMPILER="$compiler" -DCMAKE_BUILD_TYPE="$type" \
-        -DCMAKE_C_FLAGS_DEBUG='-g -O1' -DCMAKE_C_FLAGS_RELEASE='-O2' \
+        -DCMAKE_C_FLAGS_DEBUG='-g -O1' -DCMAKE_C_FLAGS_RELEASE='-O2' -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
         -DASPACE_SANITIZE="$sanitize" -DASPACE_WERROR="$werror" $cross >"$dir/configure.log" 2>&1 || {
         rm -f "$dir/CMakeCache.txt"
         cat "$dir/configure.log" >&2

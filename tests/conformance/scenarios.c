@@ -341,6 +341,9 @@ static void s06_replace_never_shows_a_hole(struct env *env)
 
     do_map(env, ASPACE_KIND_LAZY, va, 3 * PAGE, env->rw);
     CHECK_EQ(pthread_create(&thread, NULL, watch, &w), 0);
+    while (__atomic_load_n(&w.looks, __ATOMIC_ACQUIRE) == 0) {
+        sched_yield();
+    }
     int error = ASPACE_OK;
     for (unsigned n = 0; n < 400 && error == ASPACE_OK; n++) {
         struct aspace_map m = request(n % 3 == 0 ? ASPACE_KIND_EAGER : ASPACE_KIND_LAZY, va, (2 + n % 2) * PAGE,
