@@ -924,6 +924,19 @@ static bool parse(int argc, char **argv)
     return true;
 }
 
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+
+    sigaction(SIGALRM, &action, NULL);
+    if (!run.verbose) { /* else stop where it happens, for a debugger or a sanitizer */
+        sigaction(SIGABRT, &action, NULL);
+        sigaction(SIGSEGV, &action, NULL);
+        sigaction(SIGBUS, &action, NULL);
+        sigaction(SIGILL, &action, NULL);
+    }
+}
+
 int harness_main(const struct program *program, int argc, char **argv)
 {
     struct tally tally = {0, 0, 0};
@@ -931,14 +944,12 @@ int harness_main(const struct program *program, int argc, char **argv)
     const struct variant *variants = variants_all(&variant_count);
 
     run.seed = 1;
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGABRT, &action, NULL);
-    sigaction(SIGALRM, &action, NULL);
     if (!parse(argc, argv)) {
         fprintf(stderr, "%s: usage: %s [--list] [--verbose] [--seed N] [--count N] [part of a name]...\n",
                 program->name, program->name);
         return 2;
     }
+    catch_signals();
     for (size_t s = 0; s < program->suite_count; s++) {
         for (size_t t = 0; t < program->suites[s].count; t++) {
             if (program->picked) {

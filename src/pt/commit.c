@@ -105,6 +105,16 @@ static void split_leaf(struct op *op, struct node *n, unsigned i, struct node *c
     COUNT(pt_this_cpu(op->pt)->splits, 1);
 }
 
+/* R3 for a node that is born in the commit: no fault may change what the operation is about to. */
+static void busy_in_range(struct op *op, struct node *child, aspace_va_t va)
+{
+    aspace_va_t end = va + ((uint64_t)node_entries(op->F, child->level) << op->F->shift[child->level]);
+    aspace_va_t from = op->va > va ? op->va : va, to = op->end < end ? op->end : end;
+    if (child->level)
+        slots_fill(node_slots(child), slot_index(op->F, child->level, from),
+                   slot_index(op->F, child->level, to - 1) + 1, op_busy(op, child->level));
+}
+
 struct node *op_open(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va)
 {
     struct node *child = op_new_node(op, n->level - 1u);
@@ -120,6 +130,7 @@ struct node *op_open(struct op *op, struct node *n, unsigned i, aspace_va_t slot
     if (slot_kind(op->F, n->level, e) == SLOT_BUSY) {
         uint64_t how = area_how(value_area(op->pt->host, v));
         slots_fill(node_slots(child), 0, end, slot_armed(op->C, child->level, v, how));
+        busy_in_range(op, child, slot_va);
         op_publish_table(op, n, i, child);
     } else {
         split_leaf(op, n, i, child, slot_va);

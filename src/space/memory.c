@@ -128,32 +128,40 @@ struct store {
     bool swapped;
 };
 
-static bool exchange(struct store *x, void *p)
+/* Compare and exchange the bits of *p that are in mask. Narrow widths go through the word around them, since not every
+ * machine has atomic bytes; a change beside them is not a failure. */
+static void exchange_masked(struct store *x, uint32_t *p, uint32_t mask, unsigned shift)
 {
-#define EXCHANGE(type)                                                                                                 \
-    do {                                                                                                               \
-        type expected = (type)x->expected;                                                                             \
-        x->swapped = __atomic_compare_exchange_n((type *)p, &expected, (type)x->desired, false, __ATOMIC_SEQ_CST,      \
-                                                 __ATOMIC_SEQ_CST);                                                    \
-        x->expected = expected;                                                                                        \
-    } while (0)
-    switch (x->bytes) {
-    case 1: EXCHANGE(uint8_t); break;
-    case 2: EXCHANGE(uint16_t); break;
-    case 4: EXCHANGE(uint32_t); break;
-    default: EXCHANGE(uint64_t); break;
-    }
-#undef EXCHANGE
-    return x->swapped;
+    uint32_t expected = (uint32_t)x->expected << shift & mask, desired = (uint32_t)x->desired << shift & mask;
+    uint32_t old = __atomic_load_n(p, __ATOMIC_SEQ_CST);
+    do
+        x->swapped = (old & mask) == expected;
+    while (x->swapped &&
+           !__atomic_compare_exchange_n(p, &old, (old & ~mask) | desired, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+    x->expected = (old & mask) >> shift;
+}
+
+static void exchange(struct store *x, void *p)
+{
+    uintptr_t at = (uintptr_t)p;
+    if (x->bytes == 8)
+        x->swapped = __atomic_compare_exchange_n((uint64_t *)p, &x->expected, x->desired, false, __ATOMIC_SEQ_CST,
+                                                 __ATOMIC_SEQ_CST);
+    else if (x->bytes == 4)
+        exchange_masked(x, p, UINT32_MAX, 0);
+    else
+        exchange_masked(x, (uint32_t *)(at & ~(uintptr_t)3), ((1u << 8 * x->bytes) - 1) << 8 * (at & 3),
+                        8 * (unsigned)(at & 3));
 }
 
 /* Returns whether memory changed. */
 static bool store(struct store *x, void *p)
 {
-    if (!x->from)
-        return exchange(x, p);
-    memcpy(p, x->from, x->bytes);
-    return true;
+    if (x->from)
+        memcpy(p, x->from, x->bytes);
+    else
+        exchange(x, p);
+    return x->from || x->swapped;
 }
 
 /* Hardware sets these flags meanwhile (T10), hence the loop. */

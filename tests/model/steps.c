@@ -106,7 +106,9 @@ static struct mapping pick_mapping(struct model *m, struct range r)
     struct mapping q = {.range = r};
 
     q.request = request(pick_kind(m), model_va(m, r.first), (r.end - r.first) * PAGE, pick_rights(m));
-    q.request.attr = pick_attr(m);
+    if (q.request.kind <= ASPACE_KIND_LAZY || q.request.kind == ASPACE_KIND_ROM) {
+        q.request.attr = pick_attr(m); /* of memory: others have none */
+    }
     q.request.fork = (enum aspace_fork_policy)pick(m, 6);
     q.request.max_rights = q.request.rights | (pick(m, 2) ? 15 : 0);
     q.request.cookie = ++m->next_cookie;
