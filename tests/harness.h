@@ -85,7 +85,8 @@ struct program {
     void (*picked)(size_t index); /* called before a test runs, with its place in its suite; may be NULL */
 };
 
-/* Options: [part of a name...] --list, --seed N, --count N, --verbose (every name, and crashes stop the run). Returns the exit status: 0, 1 (a failure) or 2 (bad input). */
+/* Options: [part of a name...] --list, --seed N, --count N, --verbose (every name; and a crash stops the run). Returns
+ * the exit status: 0, 1 (a failure) or 2 (bad input). */
 int harness_main(const struct program *program, int argc, char **argv);
 
 /* The options of the run that tests may look at. */

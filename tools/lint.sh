@@ -28,7 +28,8 @@ tidy_checks="$tidy_checks,-bugprone-assignment-in-if-condition"
 run_cppcheck() {
     # shellcheck disable=SC2086
     cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --enable=warning,performance,portability \
-        --suppress=missingIncludeSystem --suppress=unusedStructMember -j "$(nproc)" -Iinclude -Isrc $core $hosted
+        --suppress=missingIncludeSystem --suppress=unusedStructMember -j "$(nproc)" -Iinclude -Isrc -Iport/linux \
+        '-DASPACE_PORT_HEADER="aspace_port.h"' -UASPACE_SEAM_HEADER $core $hosted
 }
 run_tidy() {
     tools/build.sh clang aspace >/dev/null || return 1

@@ -57,6 +57,7 @@ step() { # step NAME COMMAND...
     log=$logs/$name.log
     status=0
     "$@" >"$log" 2>&1 || status=$?
+    # shellcheck disable=SC2046
     set -- $(awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' "$tally")
     # A step without programs is one check.
     if [ -s "$tally" ]; then

@@ -63,9 +63,9 @@ static uint64_t highest(uint64_t a, uint64_t b)
 }
 
 /*
- * Everything above the hypervisor, the kernel and the initrd is for frames. Instructions get into a frame by the guest's
- * own stores, after which it synchronises by itself, or by the loader's, before it starts; only where pages are moved
- * under the running guest must the library do it.
+ * Everything above the hypervisor, the kernel and the initrd is for frames. Instructions get into a frame by the
+ * guest's own stores, after which it synchronises by itself, or by the loader's, before it starts; only where pages are
+ * moved under the running guest must the library do it.
  */
 static void set_up_host(void)
 {

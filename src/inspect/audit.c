@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The invariants that can be seen from tables at rest. Every table is checked slot by slot; then pages are counted
- * against records, and owned frames marked in bitmaps, in as many passes as bounded memory asks for. Changes nothing;
- * reads without locks, since nobody else is at work.
+ * against records, and owned frames marked in bitmaps, in as many passes as bounded memory asks for. Changes no
+ * table; reads without locks, since nobody else is at work.
  */
 #include "inspect/describe.h"
 #include "pt/gather.h"
 #include "pt/pool.h"
 #include "space/space.h"
-
-#include <string.h>
+#include "sync/bits.h"
 
 enum {
     COUNTERS = 512,   /* records counted in one pass: a page of words */

@@ -4,8 +4,7 @@
 
 #include "inspect/scan.h"
 #include "space/space.h"
-
-#include <string.h>
+#include "sync/bits.h"
 
 _Static_assert((int)ASPACE_LEVELS_MAX == (int)FMT_LEVELS_MAX, "a counter a level");
 

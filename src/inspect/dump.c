@@ -6,8 +6,7 @@
 #include "inspect/describe.h"
 #include "inspect/scan.h"
 #include "space/space.h"
-
-#include <string.h>
+#include "sync/bits.h"
 
 /* What one line tells; copied from the record, which may be gone by the time the line is printed. */
 struct stretch {

@@ -414,6 +414,15 @@ static void protect_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned
     op_clean(op, node_slots(n) + lo, hi - lo);
 }
 
+/* The values of a stretch of an upper node, TABLE slots included: theirs do not count, and passing over them would cut
+ * the stretch into more segments than were planned for. */
+static void protect_values(struct op *op, struct node *n, unsigned lo, unsigned hi)
+{
+    struct seg g = {0, 0, 0};
+    for (unsigned i = lo; node_next_seg(n, i, hi, &g); i = g.hi)
+        op_set(op, n, g.lo, g.hi, VALUE(VALUE_INDEX(g.value), op->rights));
+}
+
 void op_commit_protect(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end)
 {
     unsigned lo = slot_index(op->F, n->level, va), hi = slot_index(op->F, n->level, end - 1) + 1;
@@ -427,15 +436,15 @@ void op_commit_protect(struct op *op, struct node *n, aspace_va_t va, aspace_va_
         if (slot_kind(op->F, n->level, e) == SLOT_TABLE) {
             op_commit_protect(op, pt_child(op->pt, e), va, next);
         } else if (covers(op, n->level, va, next)) {
-            value_t v = VALUE(VALUE_INDEX(node_value(n, i)), op->rights);
-            protect_slot(op, n, i, v, va);
-            op_set(op, n, i, i + 1, v);
+            protect_slot(op, n, i, VALUE(VALUE_INDEX(node_value(n, i)), op->rights), va);
             op_clean(op, node_slots(n) + i, 1);
         } else {
             op_commit_protect(op, op_open(op, n, i, va & ~(slot_span(op->F, n->level) - 1)), va, next);
         }
         va = next;
     }
+    if (op_owns(op, n))
+        protect_values(op, n, lo, hi);
 }
 
 /* -------------------------------------------------------------------------------------------------------- discard */

@@ -2,9 +2,8 @@
 /* Frames as owned values: a thin cover of the HAL's allocator. Knows nothing of spaces. */
 #include <aspace/memory.h>
 
+#include "sync/bits.h"
 #include "sync/host.h"
-
-#include <string.h>
 
 enum { ORDER_MAX = 40 }; /* far above any allocator's, and 4096 << order does not wrap */
 

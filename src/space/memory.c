@@ -8,8 +8,7 @@
 
 #include "pt/walk.h"
 #include "space/space.h"
-
-#include <string.h>
+#include "sync/bits.h"
 
 enum {
     WRITE_BYTES = 64 << 10, /* copied under one lock */

@@ -208,6 +208,24 @@ static void discard(struct env *env)
     CHECK_EQ(query(env, va + 9 * PAGE).kind, ASPACE_KIND_TRAP);
 }
 
+/* The first call on an empty space may be any. */
+static void change_nothing(struct env *env)
+{
+    uint64_t size = env->end - env->base, done;
+
+    CHECK_OK(aspace_discard(env->space, env->base, size));
+    CHECK_OK(aspace_unmap(env->space, env->base, size));
+    CHECK_ERROR(aspace_protect(env->space, env->base, size, env->ro), ASPACE_E_NOT_MAPPED);
+    CHECK_ERROR(aspace_populate(env->space, env->base, size, &done), ASPACE_E_NOT_MAPPED);
+    CHECK_ERROR(aspace_migrate(env->space, env->base, ASPACE_PA_NONE), ASPACE_E_NOT_MAPPED);
+    CHECK_ERROR(aspace_split(env->space, env->base), ASPACE_E_NOT_MAPPED);
+    CHECK(aspace_collapse(env->space, env->base, 1) != ASPACE_OK);
+    CHECK_EQ(aspace_sweep(env->space, 10), 0);
+    CHECK_OK(aspace_clear(env->space));
+    CHECK_FAULT(aspace_fault(env->space, env->base, ASPACE_R, NULL), ASPACE_FAULT_NO_AREA);
+    expect_absent(env, env->base);
+}
+
 static void discard_gives_back(struct env *env)
 {
     uint64_t va = at(env, 1, 1), done;
@@ -410,6 +428,7 @@ static const struct test tests[] = {
     {"protect_reaches_cpus", protect_reaches_cpus, 0},
     {"protect_keeps_used", protect_keeps_used, NEEDS_AD},
     {"discard", discard, 0},
+    {"change_nothing", change_nothing, 0},
     {"discard_gives_back", discard_gives_back, 0},
     {"discard_parked", discard_parked, 0},
     {"discard_reaches_cpus", discard_reaches_cpus, 0},

@@ -55,7 +55,7 @@ static void compare_contents(struct model *m, unsigned i, uint64_t pa)
 
 static void compare_walk(struct model *m, unsigned i)
 {
-    const struct page *p = &m->page[i];
+    struct page *p = &m->page[i];
     struct naive_result r = walk(m->env, model_va(m, i));
     bool backed = p->kind != NOTHING && (model_linear(p) || (model_owned(p) && p->filled));
     bool present = backed && p->rights != 0;
@@ -66,6 +66,7 @@ static void compare_walk(struct model *m, unsigned i)
     if (!present) {
         return;
     }
+    p->pa = p->pa != 0 ? p->pa : r.pa;
     uint64_t pa = model_linear(p) ? m->device.pa + p->device_page * PAGE : p->pa;
     if (r.pa != pa || r.rights != p->rights || r.attr != attr_class(m->env, p->attr)) {
         test_fail(__FILE__, __LINE__, "page %u: pa 0x%llx rights %u attr %u, not 0x%llx %u %u", i,
@@ -143,6 +144,7 @@ static void compare_cpus(struct model *m)
         bool backed = p->kind != NOTHING && (model_linear(p) || (model_owned(p) && p->filled));
         if (pa != ASPACE_PA_NONE) {
             CHECK(backed && (p->rights & access) != 0);
+            compare_walk(m, i);
             CHECK_EQ(pa, model_linear(p) ? m->device.pa + p->device_page * PAGE : p->pa);
         }
     }
@@ -227,8 +229,17 @@ static void remove_steps(unsigned first, unsigned n)
     session.count -= n;
 }
 
-/* Leave out ever smaller pieces for as long as what is left still fails. */
-static void shrink(struct env *env, unsigned *spare)
+/* The place in the source that a reason begins with: another one is another failure. */
+static bool same_place(const char *a, const char *b)
+{
+    const char *text = strstr(a, ": ");
+    size_t n = text ? (size_t)(text - a) : strlen(a);
+
+    return strncmp(a, b, n) == 0;
+}
+
+/* Leave out ever smaller pieces for as long as what is left still fails in the same place. */
+static void shrink(struct env *env, unsigned *spare, const char *reason)
 {
     uint64_t budget = SHRINK_STEPS;
 
@@ -240,7 +251,7 @@ static void shrink(struct env *env, unsigned *spare)
             remove_steps(first, piece);
             budget -= session.count;
             restart(env);
-            if (test_attempt(env, run_steps)) {
+            if (test_attempt(env, run_steps) && same_place(reason, test_reason())) {
                 session.count = session.at + 1;
             } else {
                 memcpy(session.steps, spare, before * sizeof(spare[0]));
@@ -260,7 +271,7 @@ static void report(struct env *env, const char *first_reason)
     if (!spare) {
         return;
     }
-    shrink(env, spare);
+    shrink(env, spare, first_reason);
     free(spare);
     fprintf(stderr, "  %u operations are enough:\n", session.count);
     session.print = true;

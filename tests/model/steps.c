@@ -196,7 +196,12 @@ static void step_batch(struct model *m)
     for (unsigned i = 0; i < n; i++) {
         requests[n - 1 - i] = q[i].request;
     }
-    snprintf(m->text, sizeof(m->text), "batch of %u, pages %u-%u", n, q[0].range.first, q[n - 1].range.end);
+    int used = snprintf(m->text, sizeof(m->text), "batch of %u:", n);
+    for (unsigned i = n; i-- > 0;) {
+        used += snprintf(m->text + used, sizeof(m->text) - (size_t)used, " %u-%u kind %d rights %u device %u leaf %u,",
+                         q[i].range.first, q[i].range.end, (int)q[i].request.kind, q[i].request.rights,
+                         q[i].device_page, q[i].request.max_leaf_level);
+    }
     int error = aspace_map_batch(m->env->space, requests, n, &culprit);
     CHECK_ERROR(error, taken ? ASPACE_E_EXISTS : ASPACE_OK);
     for (unsigned i = 0; i < n && error == ASPACE_OK; i++) {
@@ -303,10 +308,27 @@ static void step_populate(struct model *m)
     model_compare(m, r.first, r.end);
 }
 
+/* Of a large page all pages moved. What is out of sight for lack of rights is looked at when it comes back. */
+static void moved(struct model *m, unsigned page, struct naive_result before)
+{
+    uint64_t first = before.present ? model_va(m, page) / before.leaf_bytes * before.leaf_bytes : 0;
+
+    for (unsigned i = 0; i < m->pages; i++) {
+        struct page *p = &m->page[i];
+        uint64_t va = model_va(m, i);
+        if (before.present && va >= first && va - first < before.leaf_bytes) {
+            p->pa = walk(m->env, va).pa;
+        } else if (!before.present && p->cookie == m->page[page].cookie && p->rights == 0) {
+            p->pa = 0;
+        }
+    }
+}
+
 static void step_migrate(struct model *m)
 {
     unsigned i = pick(m, m->pages);
     struct page *p = &m->page[i];
+    struct naive_result before = walk(m->env, model_va(m, i));
 
     snprintf(m->text, sizeof(m->text), "migrate page %u", i);
     int error = aspace_migrate(m->env->space, model_va(m, i) + pick(m, PAGE), ASPACE_PA_NONE);
@@ -315,15 +337,7 @@ static void step_migrate(struct model *m)
     } else if (!model_owned(p)) {
         CHECK(error == ASPACE_E_UNSUPPORTED || error == ASPACE_E_NOT_MAPPED);
     } else if (error == ASPACE_OK) {
-        /* of a large page all may have moved */
-        unsigned first = i >= m->huge_pages ? i - m->huge_pages : 0, end = i + m->huge_pages;
-        for (unsigned n = first; n < end && n < m->pages; n++) {
-            if (model_owned(&m->page[n]) && m->page[n].cookie == p->cookie && m->page[n].filled && p->rights != 0 &&
-                m->page[n].rights != 0) {
-                m->page[n].pa = walk(m->env, model_va(m, n)).pa;
-            }
-        }
-        p->pa = p->rights != 0 ? p->pa : 0; /* out of sight until it has rights again */
+        moved(m, i, before);
     } else {
         CHECK_ERROR(error, ASPACE_E_UNSUPPORTED);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Device addresses and the library's own text: every edge of a range, every length of a buffer. Expectations are written
- * down here, or come from the C library's formatter. Knows nothing of spaces.
+ * Device addresses and the library's own text: every edge of a range, every length of a buffer. Expectations are
+ * written down here, or come from the C library's formatter. Knows nothing of spaces.
  */
 #include <aspace/device.h>
 

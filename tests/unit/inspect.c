@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The inspector inspected: a small space with something of everything in it; the audit must find each damage that is done
- * to it on purpose, one at a time, and nothing before and after; dump, why and the counters must tell what is there.
- * Looks into the engine's tables, since the damage is done there; must not call the engine but through its interface.
+ * The inspector inspected: a small space with something of everything in it; the audit must find each damage that is
+ * done to it on purpose, one at a time, and nothing before and after; dump, why and the counters must tell what is
+ * there. Looks into the engine's tables, since the damage is done there; must not call the engine but through its interface.
  */
 #include <aspace/inspect.h>
 #include <aspace/memory.h>
@@ -53,8 +53,6 @@ static void map_one(enum aspace_kind kind, uint64_t va, uint64_t size, uint64_t 
     m.cookie = kind == ASPACE_KIND_TRAP ? 0x77 : 0;
     m.flags = ASPACE_MAP_COUNT;
     m.max_leaf_level = va == AT_HUGE ? 0 : 1;
-    if (pt->C.features & ASPACE_FEAT_NX || pt->F->family != FMT_X86)
-        m.rights = m.max_rights = ASPACE_RW;
     CHECK(aspace_map(space, &m, NULL) == ASPACE_OK);
 }
 
@@ -163,9 +161,8 @@ static struct area *area_at(uint64_t va)
     return value_area(host, node_value(leaf_node(), slot_index(pt->F, 0, va)));
 }
 
-static uint64_t leaf_for(uint64_t va, uint32_t rights, uint32_t attr, uint64_t pa)
+static uint64_t leaf_for(uint32_t rights, uint32_t attr, uint64_t pa)
 {
-    (void)va;
     return fmt_leaf(pt->F, &pt->C, 0, rights, attr) | fmt_addr_bits(pt->F, pa);
 }
 
@@ -208,30 +205,30 @@ static void linear_armed(void)
 }
 static void linear_moved(void)
 {
-    *slot_of(AT_LINEAR + PAGE) = leaf_for(0, ASPACE_RW, 0, run.pa + 2 * PAGE);
+    *slot_of(AT_LINEAR + PAGE) = leaf_for(ASPACE_RW, 0, run.pa + 2 * PAGE);
 }
 static void rights_lost(void)
 {
-    *slot_of(AT_LAZY) = leaf_for(0, ASPACE_R, 0, frame_at(AT_LAZY));
+    *slot_of(AT_LAZY) = leaf_for(ASPACE_R, 0, frame_at(AT_LAZY));
 }
 static void attr_changed(void)
 {
     uint32_t attr = pt->C.attr[ASPACE_ATTR_DEVICE] != pt->C.attr[0] && fmt_attr_ok(&pt->C, ASPACE_ATTR_DEVICE)
                         ? ASPACE_ATTR_DEVICE
                         : ASPACE_ATTR_WC;
-    *slot_of(AT_LAZY) = leaf_for(0, ASPACE_RW, attr, frame_at(AT_LAZY));
+    *slot_of(AT_LAZY) = leaf_for(ASPACE_RW, attr, frame_at(AT_LAZY));
 }
 static void frame_twice(void)
 {
-    *slot_of(AT_EAGER) = leaf_for(0, ASPACE_RW, 0, frame_at(AT_LAZY));
+    *slot_of(AT_EAGER) = leaf_for(ASPACE_RW, 0, frame_at(AT_LAZY));
 }
 static void frame_in_huge(void)
 {
-    *slot_of(AT_EAGER) = leaf_for(0, ASPACE_RW, 0, fmt_output(pt->F, &pt->C, 1, *slot_of(AT_HUGE), 0) + 5 * PAGE);
+    *slot_of(AT_EAGER) = leaf_for(ASPACE_RW, 0, fmt_output(pt->F, &pt->C, 1, *slot_of(AT_HUGE), 0) + 5 * PAGE);
 }
 static void frame_above(void)
 {
-    *slot_of(AT_LAZY) = leaf_for(0, ASPACE_RW, 0, 1ull << 40);
+    *slot_of(AT_LAZY) = leaf_for(ASPACE_RW, 0, 1ull << 40);
 }
 static void parked_rights(void)
 {
@@ -247,7 +244,7 @@ static void parked_unaligned(void)
 }
 static void trap_filled(void)
 {
-    *slot_of(AT_TRAP) = leaf_for(0, ASPACE_RW, 0, run.pa);
+    *slot_of(AT_TRAP) = leaf_for(ASPACE_RW, 0, run.pa);
 }
 static void run_broken(void)
 {
@@ -268,7 +265,7 @@ static void table_of_descriptors(void)
 }
 static void root_above(void)
 {
-    node_slots(pt->root)[node_entries(pt->F, pt->top)] = leaf_for(0, ASPACE_RW, 0, 0);
+    node_slots(pt->root)[node_entries(pt->F, pt->top)] = leaf_for(ASPACE_RW, 0, 0);
 }
 static void count_high(void)
 {
