@@ -454,8 +454,10 @@ static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t 
 {
     uint64_t *slot = node_slots(n) + i, e = slot_load(slot);
     enum slot_kind kind = slot_kind(op->F, n->level, e);
+    if (kind != SLOT_LEAF && kind != SLOT_PARKED)
+        return;
     struct area *area = value_area(op->pt->host, node_value(n, i));
-    if ((kind != SLOT_LEAF && kind != SLOT_PARKED) || !(area->flags & (AREA_OWNED | AREA_CUSTOM)))
+    if (!(area->flags & (AREA_OWNED | AREA_CUSTOM)))
         return;
     uint64_t back = give_up(op, n, i, slot_xchg(slot, op_busy(op, n->level)), va);
     if (!back) /* the release will take the pages of the page back, but they stay mapped */

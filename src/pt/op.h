@@ -15,6 +15,7 @@ struct op {
     const struct fmt_ctx *C;
     enum op_kind kind;
     bool replace;
+    bool batch;     /* more than one range */
     bool lock_all;  /* R2: restarted too often, or a batch */
     bool clear_first; /* MAP: something must be unlinked, and flushed, before it is mapped over */
     bool busied;    /* R3 was applied somewhere: put back on abort */

@@ -76,7 +76,10 @@ static uint64_t words_for(const struct area *area, uint64_t slots)
     return area->flags & AREA_OWNED ? slots : area->flags & AREA_CUSTOM ? 2 * slots : 0;
 }
 
-/* What changing the values of slots [lo, hi) of a locked node can need: a dense page, or a place to put one back.
+/* In a batch the ranges before this one may have used the segments up; those that fall into a table that the batch itself
+ * makes have each counted that table, of which all but one are to spare.
+ *
+ * What changing the values of slots [lo, hi) of a locked node can need: a dense page, or a place to put one back.
  * Unmapping whole areas never needs a page: clearing whole segments makes none. */
 static void plan_values(struct op *op, const struct node *n, unsigned lo, unsigned hi)
 {
@@ -90,7 +93,7 @@ static void plan_values(struct op *op, const struct node *n, unsigned lo, unsign
     else if (op->kind == OP_UNMAP)
         spills = node_set_spills(n, lo, hi, 0);
     else if (op->kind == OP_MAP)
-        spills = node_set_spills(n, lo, hi, op->map->value) || node_set_spills(n, lo, hi, 0);
+        spills = op->batch || node_set_spills(n, lo, hi, op->map->value) || node_set_spills(n, lo, hi, 0);
     if (spills)
         need_spill(op, n);
 }

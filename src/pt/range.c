@@ -25,7 +25,7 @@ void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, as
     op->F = pt->F;
     op->C = &pt->C;
     op->kind = kind;
-    op->replace = op->lock_all = op->clear_first = op->busied = false;
+    op->replace = op->batch = op->lock_all = op->clear_first = op->busied = false;
     op->restarts = 0;
     op->tag = host_lock_tag();
     op->rights = 0;
@@ -183,7 +183,7 @@ int pt_map(struct pt *pt, struct pt_map *maps, bool replace, struct aspace_range
         last = last->next;
     op_init(&op, pt, OP_MAP, maps->va, last->end);
     op.replace = replace;
-    op.lock_all = maps->next != NULL;
+    op.lock_all = op.batch = maps->next != NULL;
     op.culprit = culprit;
     int rc = op_begin(&op, maps);
     if (rc == ASPACE_E_OK) {

@@ -2,7 +2,8 @@
 /*
  * The inspector inspected: a small space with something of everything in it; the audit must find each damage that is
  * done to it on purpose, one at a time, and nothing before and after; dump, why and the counters must tell what is
- * there. Looks into the engine's tables, since the damage is done there; must not call the engine but through its interface.
+ * there. Looks into the engine's tables, since the damage is done there; must not call the engine but through its
+ * interface.
  */
 #include <aspace/inspect.h>
 #include <aspace/memory.h>
