@@ -45,7 +45,7 @@ struct aspace_fault_info {
  * Handle a fault of the given access (ASPACE_R, _W or _X, with _U for unprivileged code where it matters) at va.
  * info may be NULL. Context: any CPU, in or out of a read section; lock-free on lazily mapped pages; calls the HAL's
  * allocator outside the read section's critical part. TLB: an invalid entry became valid, nothing to flush; after
- * SPURIOUS the CPU that faulted does a local fence. Atomic: on any answer but DONE the space is unchanged.
+ * SPURIOUS the CPU that faulted does a local fence. Atomic: on any answer but DONE no mapping is changed.
  * Cost: a walk, a frame, one compare-and-swap.
  */
 ASPACE_MUST_CHECK enum aspace_fault_result aspace_fault(struct aspace *space, aspace_va_t va, uint32_t access,

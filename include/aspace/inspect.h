@@ -15,7 +15,7 @@ enum { ASPACE_LEVELS_MAX = 6 };
 struct aspace_counters {
     uint64_t faults[ASPACE_FAULT_COUNT]; /* by answer */
     uint64_t tables;                     /* tables held now, the root included (each concatenated page counts) */
-    uint64_t frames;                     /* data frames owned now, 4 KiB each; deferred ones not included */
+    uint64_t frames;                     /* data frames owned, 4 KiB each; those of unlinked tables until they are freed */
     uint64_t mapped[ASPACE_LEVELS_MAX];  /* leaves present now, by level; counted by a walk when read */
     uint64_t flushes, full_flushes;      /* TLB invalidations asked of the HAL */
     uint64_t flushed_entries;
@@ -24,7 +24,8 @@ struct aspace_counters {
 };
 void aspace_counters_read(struct aspace *space, struct aspace_counters *counters);
 
-/* The same for one area: what is filled and held at the moment. Failure: RANGE, NOT_MAPPED. Cost: the area's slots. */
+/* The same for one area, in the extent that aspace_next tells: what is filled and held at the moment. Failure: RANGE,
+ * NOT_MAPPED, RETRY. Cost: the area's slots. */
 struct aspace_area_counters {
     uint64_t mapped[ASPACE_LEVELS_MAX]; /* present leaves by level */
     uint64_t frames;                    /* owned frames held, 4 KiB each */
@@ -45,6 +46,7 @@ void aspace_why(struct aspace *space, aspace_va_t va, uint32_t access, aspace_li
  * Check every invariant that can be seen from the tables: alignment, reserved bits, segments against slots, counts,
  * locks free, no BUSY left, frames mapped once unless borrowed, records against pages. Each violation is one line with
  * the shortest witness. Returns the number of violations. The space must be at rest: no other call on it in progress.
+ * Frees first what is deferred and due, which may call backends' release.
  */
 size_t aspace_audit(struct aspace *space, aspace_line_fn *line, void *arg);
 
