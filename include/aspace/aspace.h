@@ -215,7 +215,8 @@ struct aspace_map {
     enum aspace_kind kind;
     uint32_t rights;              /* ASPACE_R... current protection */
     uint32_t max_rights;          /* the most that protect may grant; 0 means `rights` */
-    uint32_t attr;                /* enum aspace_attr, with ASPACE_ATTR_ENCRYPTED where wanted */
+    uint32_t attr;                /* enum aspace_attr, with ASPACE_ATTR_ENCRYPTED where wanted; DEFAULT (0) for TRAP,
+                                     RESERVED and GUARD. Only DEFAULT gets the shortest fault path */
     uint32_t flags;               /* ASPACE_MAP_* */
     uint32_t max_leaf_level;      /* as in aspace_config, for this area */
     enum aspace_fork_policy fork;

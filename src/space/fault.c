@@ -155,18 +155,12 @@ static enum aspace_fault_result install(struct fault *f, unsigned level, uint64_
 
 /* ------------------------------------------------------------------------------------------------------- filling */
 
-/* Instructions in a frame that was something else before must not come from a cache. */
-static inline void sync_icache(const struct pt *pt, uint32_t rights, aspace_pa_t pa, uint64_t bytes)
-{
-    if (rights & ASPACE_X && pt->host->hal->icache_sync)
-        pt->host->hal->icache_sync(pt->host->ctx, pa, bytes);
-}
-
 static uint64_t make_leaf(const struct fault *f, unsigned level, const struct area *area, uint32_t rights,
                           aspace_pa_t pa)
 {
     const struct pt *pt = f->pt;
-    sync_icache(pt, rights, pa, slot_span(pt->F, level));
+    if (rights & ASPACE_X && area->flags & AREA_CUSTOM && pt->host->hal->icache_sync)
+        pt->host->hal->icache_sync(pt->host->ctx, pa, slot_span(pt->F, level));
     return fmt_leaf(pt->F, &pt->C, level, rights, area->attr) | fmt_addr_bits(pt->F, pa);
 }
 
@@ -385,9 +379,7 @@ static void fault_around(struct pt *pt, aspace_va_t va, const struct walk *w)
         aspace_pa_t pa = alloc_frame(pt, 0);
         if (pa == ASPACE_PA_NONE)
             break;
-        uint32_t rights = VALUE_RIGHTS(slot_armed_value(e));
-        uint64_t leaf = pt->zero_leaf[rights] | fmt_addr_bits(pt->F, pa);
-        sync_icache(pt, rights, pa, 4096);
+        uint64_t leaf = pt->zero_leaf[VALUE_RIGHTS(slot_armed_value(e))] | fmt_addr_bits(pt->F, pa);
         if (!slot_cas(w->slots + i, &e, leaf)) {
             free_frame(pt, pa, 0);
             break;
@@ -414,7 +406,6 @@ fault_fast(const struct fmt *const F, struct aspace *s, aspace_va_t va, uint32_t
         aspace_pa_t pa = alloc_frame(pt, 0);
         uint64_t e = w.e, leaf = pt->zero_leaf[rights] | fmt_addr_bits(F, pa);
         if (LIKELY(pa != ASPACE_PA_NONE)) {
-            sync_icache(pt, rights, pa, 4096);
             if (LIKELY(slot_cas(w.slots + w.index, &e, leaf))) {
                 pt_sync_walkers(pt, w.slots + w.index, 8);
                 COUNT(pt_this_cpu(pt)->faults[ASPACE_FAULT_DONE], 1);
