@@ -22,9 +22,9 @@
 
 /* One way to set up a space. */
 struct variant {
-    char name[48];                /* format, and what is special */
+    char name[48]; /* format, and what is special */
     struct aspace_config config;
-    uint64_t arena_pa;            /* where owned frames lie; 0: the port's own choice */
+    uint64_t arena_pa; /* where owned frames lie; 0: the port's own choice */
     enum aspace_smr smr;
 };
 
@@ -35,18 +35,18 @@ const struct variant *variants_all(size_t *count);
 struct env {
     const struct variant *variant;
     struct aspace_linux machine;
-    struct sim_space sim_space;   /* for accesses of the simulated CPUs */
+    struct sim_space sim_space; /* for accesses of the simulated CPUs */
     unsigned cpus;
-    bool entered[8];              /* CPUs on which the space is active */
+    bool entered[8]; /* CPUs on which the space is active */
     struct aspace_host *host;
     struct aspace *space;
     struct aspace_config config;
-    uint32_t ro, rw;              /* expressible rights: readable not writable, readable and writable */
+    uint32_t ro, rw; /* expressible rights: readable not writable, readable and writable */
     unsigned levels;
-    uint64_t span[6];             /* bytes an entry of each level spans */
+    uint64_t span[6]; /* bytes an entry of each level spans */
     uint64_t base, end;
-    unsigned huge_level;          /* 1 if leaves of span[1] may be used, else 0 */
-    unsigned run_pages;           /* pages in a contiguous run, 1 if there are none */
+    unsigned huge_level; /* 1 if leaves of span[1] may be used, else 0 */
+    unsigned run_pages;  /* pages in a contiguous run, 1 if there are none */
     bool destroyed;
     uint32_t needs;                  /* of the test */
     void (*window)(struct env *env); /* DELAYED: called while a flush is in flight */
@@ -55,14 +55,15 @@ struct env {
 typedef void test_fn(struct env *env);
 
 enum {
-    NEEDS_HUGE = 1u << 0,   /* leaves of level 1 */
-    NEEDS_RUNS = 1u << 1,   /* contiguous runs of 64 KiB */
-    NEEDS_ROOM = 1u << 2,   /* more than the toy format has: 1 GiB and more */
-    NEEDS_PLAIN = 1u << 3,  /* run once a format, for its first variant */
-    NEEDS_GIANT = 1u << 4,  /* leaves of level 2 */
-    NEEDS_AD = 1u << 5,     /* hardware accessed and dirty flags */
-    SLOW = 1u << 7,         /* may take minutes */
-    DELAYED = 1u << 6,      /* flushes reach the simulated CPUs late, with env->window in between */
+    NEEDS_HUGE = 1u << 0,  /* leaves of level 1 */
+    NEEDS_RUNS = 1u << 1,  /* contiguous runs of 64 KiB */
+    NEEDS_ROOM = 1u << 2,  /* more than the toy format has: 1 GiB and more */
+    NEEDS_PLAIN = 1u << 3, /* run once a format, for its first variant */
+    NEEDS_FEW = 1u << 8,   /* run for the first variant, and for those with all features and with small leaves */
+    NEEDS_GIANT = 1u << 4, /* leaves of level 2 */
+    NEEDS_AD = 1u << 5,    /* hardware accessed and dirty flags */
+    SLOW = 1u << 7,        /* may take minutes */
+    DELAYED = 1u << 6,     /* flushes reach the simulated CPUs late, with env->window in between */
 };
 
 struct test {
@@ -76,7 +77,10 @@ struct suite {
     const struct test *tests;
     size_t count;
 };
-#define SUITE(table) {(table), sizeof(table) / sizeof((table)[0])}
+#define SUITE(table)                                                                                                   \
+    {                                                                                                                  \
+        (table), sizeof(table) / sizeof((table)[0])                                                                    \
+    }
 
 struct program {
     const char *name;
@@ -101,7 +105,7 @@ bool test_attempt(struct env *env, test_fn *part);
 const char *test_reason(void);
 void restart(struct env *env);
 
-/* ---------------------------------------------------------------------------------------------------------- checks */
+/* ----------------------------------------------------------------------------------------------------------- checks */
 
 void test_fail(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4), noreturn));
 void test_skip(const char *why) __attribute__((noreturn));
@@ -156,7 +160,7 @@ void do_linear(struct env *env, uint64_t va, uint64_t size, uint32_t rights, uin
 /* The first address of the space that is aligned to the span of `level`, and n spans on. */
 uint64_t at(const struct env *env, unsigned level, uint64_t n);
 
-/* A physical address below the format's top, aligned for every leaf, with at least `bytes` behind it, not the arena's. */
+/* A physical address below the format's top, aligned for every leaf, with `bytes` behind it, not the arena's. */
 uint64_t device_pa(const struct env *env, uint64_t bytes);
 /* The last possible `bytes` of physical addresses that the format can hold. */
 uint64_t highest_pa(const struct env *env, uint64_t bytes);
@@ -179,14 +183,14 @@ struct aspace_area query(struct env *env, uint64_t va); /* that must succeed */
 struct arena_counts ledger(struct env *env);
 /* translate must say the same as the naive walk; returns the walk. */
 struct naive_result agree(struct env *env, uint64_t va);
-uint64_t peek(struct env *env, uint64_t va);             /* read 8 bytes; fails the test if it cannot */
-void poke(struct env *env, uint64_t va, uint64_t value); /* write 8 bytes */
+uint64_t peek(struct env *env, uint64_t va);               /* read 8 bytes; fails the test if it cannot */
+void poke(struct env *env, uint64_t va, uint64_t value);   /* write 8 bytes */
 void touch(struct env *env, uint64_t va, uint32_t access); /* a fault that must be DONE */
-bool mapped(struct env *env, uint64_t va);               /* does a query find an area? */
+bool mapped(struct env *env, uint64_t va);                 /* does a query find an area? */
 void audit(struct env *env);
 void recreate(struct env *env, const struct aspace_config *config); /* destroy, and begin anew with this */
-void check_ledger(struct env *env);                     /* ... and this: nothing is left, nothing went wrong */
-void destroy(struct env *env);                           /* destroy and check the ledger, once */
+void check_ledger(struct env *env); /* ... and this: nothing is left, nothing went wrong */
+void destroy(struct env *env);      /* destroy and check the ledger, once */
 struct aspace_counters counters(struct env *env);
 uint64_t frames_held(struct env *env); /* data frames owned by the space, when nothing is deferred any more */
 uint64_t tables_held(struct env *env);

@@ -35,7 +35,9 @@ cat >"$logs/run-one" <<'EOF'
 # run-one LOG TALLY EMULATOR PROGRAM
 log=$1.$(basename "$4") tally=$2
 status=0
+begin=$(date +%s)
 timeout -k 5 900 $3 "$4" >"$log" 2>&1 || status=$?
+echo "# $(($(date +%s) - begin)) s" >>"$log"
 line=$(grep -E '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$' "$log" | tail -n 1)
 set -- $(echo "$line" | tr -c '0-9\n' ' ')
 passed=${1:-0} failed=${2:-0} skipped=${3:-0}

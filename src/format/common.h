@@ -48,6 +48,8 @@ FMT_INLINE uint32_t fmt_attr_find(const struct fmt_ctx *C, uint64_t bits)
     uint64_t plain = bits & C->attr_mask & ~C->encrypt;
     uint32_t found = ASPACE_ATTR_DEFAULT;
 
+    if (__builtin_expect(plain == C->attr[ASPACE_ATTR_DEFAULT], 1))
+        return encrypted ? ASPACE_ATTR_ENCRYPTED : ASPACE_ATTR_DEFAULT;
     for (uint32_t a = ASPACE_ATTR_COUNT; a-- > 0;) {
         if (((C->attr_ok >> a) & 1) && C->attr[a] == plain)
             found = a;

@@ -108,8 +108,12 @@ static void place(struct op *op, struct node *n, unsigned lo, unsigned hi, aspac
         pt_place(op->pt, op->map, n, (struct seg){(uint16_t)lo, (uint16_t)hi, 0}, va);
         return;
     }
-    for (unsigned i = lo; i < hi; i++)
-        slot_publish(node_slots(n) + i, leaf_for(op->pt, op->map, n->level, frame_take(op, op->map, span)));
+    uint64_t bare = leaf_for(op->pt, op->map, n->level, 0);
+    bool present = fmt_present(op->F, n->level, bare);
+    for (unsigned i = lo; i < hi; i++) {
+        aspace_pa_t pa = frame_take(op, op->map, span);
+        slot_publish(node_slots(n) + i, present ? bare | fmt_addr_bits(op->F, pa) : bare ^ pa);
+    }
     n->count = (uint16_t)(n->count + (hi - lo));
 }
 
@@ -134,6 +138,20 @@ static void map_child(struct op *op, struct node *n, unsigned i, aspace_va_t va,
     n->count++;
 }
 
+/* How many slots after i, from va on, are whole and take the same kind of entry. */
+static unsigned place_more(const struct op *op, const struct node *n, unsigned i, aspace_va_t va, aspace_va_t end)
+{
+    unsigned whole = (unsigned)((end - va) >> op->F->shift[n->level]), more = 0;
+    unsigned room = node_entries(op->F, n->level) - 1 - i;
+    while (more < whole && more < room) {
+        uint64_t e = slot_peek(node_slots(n) + i + 1 + more);
+        if (fmt_present(op->F, n->level, e)) /* TABLE: nothing else is left here */
+            break;
+        more++;
+    }
+    return more;
+}
+
 void op_commit_map(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end)
 {
     const struct fmt *F = op->F;
@@ -149,7 +167,10 @@ void op_commit_map(struct op *op, struct node *n, aspace_va_t va, aspace_va_t en
         if (slot_kind(F, n->level, e) == SLOT_TABLE) {
             op_commit_map(op, pt_child(op->pt, e), va, next);
         } else if (placeable(op, n->level, va, next)) {
-            place(op, n, i, i + 1, va);
+            unsigned more = op->map->source == MAP_FRAMES ? 0 : place_more(op, n, i, next, end);
+            place(op, n, i, i + 1 + more, va);
+            next += more * slot_span(F, n->level);
+            i += more;
             any = true;
         } else {
             map_child(op, n, i, va, next);

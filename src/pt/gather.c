@@ -82,25 +82,45 @@ static bool copy_active(const struct pt *pt, uint64_t active[CPU_WORDS])
     return any != 0;
 }
 
+static bool any_lazy(const struct pt *pt, const uint64_t active[CPU_WORDS])
+{
+    uint64_t lazy = 0;
+    for (unsigned w = 0; w < CPU_WORDS; w++)
+        lazy |= seam_load(&pt->known[w]) & ~active[w];
+    return lazy != 0;
+}
+
 /*
- * The generation is raised before the active set is read; a CPU that activates enters the set before it reads the
- * generation. So either it is in the set here, or it sees the new generation and flushes by itself.
+ * Whom to ask. A CPU that activates enters `known` and `active`, then reads the generation, then walks; here the tables
+ * have changed, then the sets are read. A CPU not in `known` has walked nothing before the change. One that was active
+ * and is not now may hold something: for its sake the generation is raised, and then the active set is read again: either
+ * it is there, or it will see the new generation and flush by itself. While no CPU is in that state the generation, a
+ * line that all CPUs of the space share, is left alone.
  */
+static bool whom_to_ask(struct pt *pt, uint64_t active[CPU_WORDS])
+{
+    seam_fence();
+    bool any = copy_active(pt, active);
+    if (!any_lazy(pt, active))
+        return any;
+    seam_add_acq_rel(&pt->flush_generation, 1);
+    seam_fence();
+    return copy_active(pt, active);
+}
+
 void gather_flush(struct gather *g)
 {
     struct pt *pt = g->pt;
     if (g->va == g->end)
         return;
     const struct aspace_hal *hal = pt->host->hal;
-    seam_add_acq_rel(&pt->flush_generation, 1);
-    seam_fence();
     bool full = g->entries > pt->host->full_flush_entries;
     struct pt_cpu *c = pt_this_cpu(pt);
     COUNT(c->flushes, 1);
     COUNT(c->full_flushes, full);
     COUNT(c->flushed_entries, g->entries);
     uint64_t active[CPU_WORDS];
-    if (hal->tlb_flush && copy_active(pt, active)) {
+    if (whom_to_ask(pt, active) && hal->tlb_flush) {
         struct aspace_flush f = {
             .tag = pt->tag, .va = g->va, .end = g->end, .root = pt->root_pa, .entries = g->entries,
             .stride_lg2 = g->min_lg2, .max_lg2 = g->max_lg2, .leaf_only = !g->tables, .full = full,

@@ -4,6 +4,8 @@
 
 #include "sync/bits.h"
 
+enum { COMPRESS_EVERY = 0x7e }; /* of the sequence, which is odd here */
+
 static void change_begin(struct node *n)
 {
     seam_store(&n->seq, n->seq + 1);
@@ -207,7 +209,8 @@ void node_set(struct node *n, unsigned lo, unsigned hi, value_t v, struct node *
     change_begin(n);
     if (n->dense) {
         set_dense(n, lo, hi, v);
-        if (compress(n)) {
+        /* Looking for few enough stretches costs a scan, so not at every change. */
+        if (!v && !(n->seq & COMPRESS_EVERY) && compress(n)) {
             struct node *page = n->dense;
             seam_store(&n->dense, NULL);
             page->next = *spill;

@@ -267,8 +267,14 @@ static int plan_table(struct op *op, struct node *n, aspace_va_t va, aspace_va_t
         return plan_leaf(op, n, lo, hi, va);
     if (locked)
         plan_values(op, n, lo, hi);
+    bool simple = locked && op->kind == OP_MAP && n->level <= map_level(op);
+    uint64_t *slots = node_slots(n), empty = slot_empty(op->C, n->level);
     while (va < end) {
         aspace_va_t next = slot_clip(F, n->level, va, end);
+        if (simple && slot_load(slots + slot_index(F, n->level, va)) == empty && covers(op, n->level, va, next)) {
+            va = next; /* takes a leaf or a marker, and needs nothing */
+            continue;
+        }
         int rc = plan_slot(op, n, locked, va, next);
         if (rc)
             return rc;

@@ -49,6 +49,7 @@ struct pt {
     uint64_t flush_generation;
     uint32_t deferred; /* something of this table went to a deferred list at some time */
     uint64_t active[CPU_WORDS];
+    uint64_t known[CPU_WORDS]; /* CPUs that were active at some time */
 
     struct pt_cpu *cpu;
 };

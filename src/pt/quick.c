@@ -42,7 +42,7 @@ static struct node *enter(struct pt *pt, aspace_va_t va)
     struct node *n = leaf_table(pt, va);
     if (n) {
         seam_lock(&n->lock, host_lock_tag());
-        if (!n->stale && !n->dense && n->n_segs < NODE_SEGS)
+        if (!n->stale && n->n_segs < NODE_SEGS)
             return n;
         seam_unlock(&n->lock);
     }
@@ -82,7 +82,7 @@ bool pt_quick_map(struct pt *pt, const struct pt_map *m)
     if (free) {
         struct node *none = NULL;
         pt_place(pt, m, n, g, m->va);
-        node_set(n, g.lo, g.hi, m->value, &none);
+        node_set(n, g.lo, g.hi, m->value, &none); /* room was seen to, and only clearing gives a page back */
         clean(pt, n, g);
     }
     leave(pt, n);
@@ -147,6 +147,8 @@ bool pt_quick_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end)
             gather_flush_range(&gather, at, to, 0, (uint64_t)(g.hi - g.lo));
         n->count = (uint16_t)(n->count - (g.hi - g.lo));
         node_set(n, g.lo, g.hi, 0, &none);
+        if (none)
+            gather_page(&gather, none);
         clean(pt, n, g);
         gather_flush(&gather);
     }

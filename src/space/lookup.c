@@ -79,10 +79,11 @@ static uint64_t leaf_kind(const struct pt *pt, const struct walk *w)
 }
 
 /* Goes on from the leaf at w in its table while entries are exactly the next ones; how many more it found. */
-static unsigned same_neighbours(const struct pt *pt, const struct walk *w, unsigned max)
+static inline __attribute__((always_inline)) unsigned same_neighbours(const struct fmt *const F, const struct walk *w,
+                                                                      uint64_t max)
 {
-    unsigned end = node_entries(pt->F, w->level), n = 0;
-    uint64_t step = fmt_addr_bits(pt->F, slot_span(pt->F, w->level)), e = w->e;
+    unsigned end = node_entries(F, w->level), n = 0;
+    uint64_t step = fmt_addr_bits(F, slot_span(F, w->level)), e = w->e;
     while (n < max && w->index + n + 1 < end && slot_load(w->slots + w->index + n + 1) == (e += step))
         n++;
     return n;
@@ -97,7 +98,7 @@ static int limit_from(struct pt *pt, struct walk *w, aspace_va_t va, uint64_t ca
         aspace_va_t at = va + length;
         if (at >= end)
             break;
-        unsigned more = same_neighbours(pt, w, (unsigned)((end - at + span - 1) >> pt->F->shift[w->level] & 0xffff));
+        unsigned more = same_neighbours(pt->F, w, (end - at + span - 1) >> pt->F->shift[w->level]);
         if (more) {
             length += more * span;
             w->index += more;
@@ -117,23 +118,51 @@ static int limit_from(struct pt *pt, struct walk *w, aspace_va_t va, uint64_t ca
     return ASPACE_E_OK;
 }
 
-int aspace_translate_limit(struct aspace *s, aspace_va_t va, uint64_t cap, struct aspace_translation *t)
+/* Within one table, which is nearly always: the same search over a constant format. */
+static inline __attribute__((always_inline)) int limit_fmt(const struct fmt *const F, struct aspace *s, aspace_va_t va,
+                                                           uint64_t cap, struct aspace_translation *t)
 {
     struct pt *pt = &s->pt;
     struct walk w;
+    int rc = ASPACE_E_OK;
+    smr_enter(pt->host);
+    walk_to(F, pt, va, &w);
+    if (UNLIKELY(w.kind == SLOT_BUSY) && !walk_settled(pt, va, &w)) {
+        rc = ASPACE_E_RETRY;
+    } else if (w.kind != SLOT_LEAF) {
+        rc = ASPACE_E_NOT_MAPPED;
+    } else {
+        uint64_t span = slot_span(F, w.level), first = span - (va & (span - 1));
+        fill_translation(F, pt, &w, va, t);
+        t->length = first;
+        if (first < cap)
+            t->length += same_neighbours(F, &w, (cap - first + span - 1) >> F->shift[w.level]) * span;
+        if (t->length >= cap) {
+            t->length = cap;
+        } else {
+            t->length = first;
+            rc = limit_from(pt, &w, va, cap, t);
+        }
+    }
+    smr_leave(pt->host);
+    return rc;
+}
+
+int aspace_translate_limit(struct aspace *s, aspace_va_t va, uint64_t cap, struct aspace_translation *t)
+{
     if (!cap)
         return ASPACE_E_INVALID;
     if (!space_contains(s, va))
         return ASPACE_E_RANGE;
-    smr_enter(pt->host);
-    int rc = walk_settled(pt, va, &w) ? w.kind == SLOT_LEAF ? ASPACE_E_OK : ASPACE_E_NOT_MAPPED : ASPACE_E_RETRY;
-    if (rc == ASPACE_E_OK) {
-        fill_translation(pt->F, pt, &w, va, t);
-        t->length = slot_span(pt->F, w.level) - (va & (slot_span(pt->F, w.level) - 1));
-        rc = limit_from(pt, &w, va, cap, t);
+    switch (s->pt.F->id) {
+#define ASPACE_X(id, name)                                                                                             \
+    case ASPACE_FMT_##id:                                                                                              \
+        return limit_fmt(&fmt_const_##id, s, va, cap, t);
+        ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
+    default:
+        return ASPACE_E_RANGE;
     }
-    smr_leave(pt->host);
-    return rc;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- areas */

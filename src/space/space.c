@@ -220,7 +220,7 @@ void aspace_set_tag(struct aspace *s, uint32_t tag)
     seam_add_acq_rel(&s->pt.flush_generation, 1);
 }
 
-/* Enter the active set, then read the generation; gather_flush does the two in the other order. */
+/* Enter the sets, then read the generation; gather_flush does it in the other order. */
 void aspace_activate(struct aspace *s)
 {
     struct pt *pt = &s->pt;
@@ -228,6 +228,7 @@ void aspace_activate(struct aspace *s)
     unsigned id = aspace_cpu_id();
     if (c->active_count++)
         return;
+    seam_or(&pt->known[id / 64], 1ull << (id % 64));
     seam_or(&pt->active[id / 64], 1ull << (id % 64));
     uint64_t generation = seam_load_acquire(&pt->flush_generation);
     if (c->flush_seen != generation && pt->host->hal->tlb_flush_local)

@@ -4,7 +4,7 @@
 
 #include "suites.h"
 
-/* --------------------------------------------------------------------------------------------------- reading, writing */
+/* ------------------------------------------------------------------------------------------------- reading, writing */
 
 static void fill_pattern(uint8_t *bytes, size_t n, unsigned seed)
 {
@@ -171,7 +171,7 @@ static void compare_exchange(struct env *env)
     CHECK_EQ(peek(env, va), 0);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- segments */
+/* --------------------------------------------------------------------------------------------------------- segments */
 
 static void segments(struct env *env)
 {
@@ -236,7 +236,7 @@ static void segments_joined(struct env *env)
     aspace_frame_release(&run);
 }
 
-/* --------------------------------------------------------------------------------------------------- areas without memory */
+/* --------------------------------------------------------------------------------------------- areas without memory */
 
 static void doorbells(struct env *env)
 {
@@ -293,7 +293,7 @@ static void rom(struct env *env)
     aspace_frame_release(&frame);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ backends */
+/* --------------------------------------------------------------------------------------------------------- backends */
 
 /* An object of eight pages, one of which it has not, one it must fetch first, one it lends read-only. */
 struct object {
@@ -337,7 +337,10 @@ static void object_unmapped(void *ctx, uint64_t area_id)
 }
 
 static const struct aspace_backend object_backend = {
-    .name = "object", .fill = object_fill, .release = object_release, .unmapped = object_unmapped,
+    .name = "object",
+    .fill = object_fill,
+    .release = object_release,
+    .unmapped = object_unmapped,
 };
 
 static void object_open(struct env *env, struct object *o)
@@ -439,7 +442,7 @@ static void backend_destroy(struct env *env)
     object_close(&o);
 }
 
-/* -------------------------------------------------------------------------------------------------------------- frames */
+/* ----------------------------------------------------------------------------------------------------------- frames */
 
 static void frames(struct env *env)
 {

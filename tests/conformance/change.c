@@ -4,7 +4,7 @@
 
 #include "suites.h"
 
-/* ------------------------------------------------------------------------------------------------------------ protect */
+/* ---------------------------------------------------------------------------------------------------------- protect */
 
 /* Every change from one expressible set of rights to another, on filled and unfilled pages. */
 static void protect_all_pairs(struct env *env)
@@ -179,7 +179,7 @@ static void protect_keeps_used(struct env *env)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------ discard */
+/* ---------------------------------------------------------------------------------------------------------- discard */
 
 static void discard(struct env *env)
 {
@@ -271,7 +271,7 @@ static void discard_reaches_cpus(struct env *env)
     CHECK(cpu_run(env, 1, va, ASPACE_W) != ASPACE_PA_NONE);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- populate */
+/* --------------------------------------------------------------------------------------------------------- populate */
 
 static void populate(struct env *env)
 {
@@ -296,7 +296,7 @@ static void populate(struct env *env)
     CHECK_EQ(frames_held(env), 6);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- faults */
+/* ----------------------------------------------------------------------------------------------------------- faults */
 
 /* Each page faults once; then it is there, zero, and the others are still not. */
 static void fault_fills_one(struct env *env)
@@ -404,19 +404,25 @@ static void fault_counted(struct env *env)
     CHECK_ERROR(aspace_area_counters_read(env->space, va + 4 * PAGE, &c), ASPACE_E_NOT_MAPPED);
 }
 
-/* A page that becomes executable is made fetchable before anyone can fetch from it. */
+/* What was written into a page can be fetched once the page becomes executable, and is asked for then, once. */
 static void execute_syncs_icache(struct env *env)
 {
-    uint64_t va = at(env, 1, 0);
+    uint64_t va = at(env, 1, 0) + PAGE;
     struct aspace_linux_counts before, after;
-    struct aspace_map m = request(ASPACE_KIND_LAZY, va, PAGE, ASPACE_RWX);
+    struct aspace_map m = request(ASPACE_KIND_LAZY, va, 2 * PAGE, env->rw & ~(uint32_t)ASPACE_X);
 
-    aspace_linux_counts_read(&env->machine, &before);
+    m.max_rights = ASPACE_RWX;
     CHECK_OK(aspace_map(env->space, &m, NULL));
-    touch(env, va, ASPACE_X);
+    poke(env, va, 0x13);
+    aspace_linux_counts_read(&env->machine, &before);
+    CHECK_OK(aspace_protect(env->space, va, 2 * PAGE, ASPACE_RX));
     aspace_linux_counts_read(&env->machine, &after);
     CHECK_EQ(after.icache_sync, before.icache_sync + 1);
+    CHECK_EQ(after.icache_bytes, before.icache_bytes + PAGE);
     CHECK_EQ(env->machine.icache_last, agree(env, va).pa);
+    CHECK_FAULT(aspace_fault(env->space, va, ASPACE_X, NULL), ASPACE_FAULT_SPURIOUS);
+    aspace_linux_counts_read(&env->machine, &after);
+    CHECK_EQ(after.icache_sync, before.icache_sync + 1);
 }
 
 static const struct test tests[] = {

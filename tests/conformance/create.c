@@ -5,7 +5,7 @@
 
 #include "suites.h"
 
-/* ---------------------------------------------------------------------------------------------------------- creation */
+/* --------------------------------------------------------------------------------------------------------- creation */
 
 static struct aspace *space_memory(struct env *env)
 {
@@ -116,7 +116,7 @@ static void create_error_names(struct env *env)
     CHECK(strcmp(aspace_fault_name(ASPACE_FAULT_COUNT), "?") == 0);
 }
 
-/* --------------------------------------------------------------------------------------------------------- registers */
+/* -------------------------------------------------------------------------------------------------------- registers */
 
 static uint64_t bits(uint64_t value, unsigned hi, unsigned lo)
 {
@@ -188,7 +188,7 @@ static void create_registers(struct env *env)
     }
 }
 
-/* ----------------------------------------------------------------------------------------------------- quota, closing */
+/* --------------------------------------------------------------------------------------------------- quota, closing */
 
 static void quota_frames(struct env *env)
 {
@@ -332,9 +332,11 @@ static void clear_everything(struct env *env)
 static void create_two(struct env *env)
 {
     struct aspace *other = space_memory(env);
-    struct aspace_config config = {.format = env->config.format == ASPACE_FMT_TOY ? ASPACE_FMT_RISCV_SV39
-                                                                                   : ASPACE_FMT_TOY,
-                                   .size = 16 * PAGE, .tag = 8, .features = ASPACE_FEAT_NX};
+    struct aspace_config config = {.format =
+                                       env->config.format == ASPACE_FMT_TOY ? ASPACE_FMT_RISCV_SV39 : ASPACE_FMT_TOY,
+                                   .size = 16 * PAGE,
+                                   .tag = 8,
+                                   .features = ASPACE_FEAT_NX};
     uint64_t value = 5;
 
     CHECK_OK(aspace_create(other, env->host, &config));
@@ -350,17 +352,11 @@ static void create_two(struct env *env)
 }
 
 static const struct test tests[] = {
-    {"create_range", create_range, NEEDS_PLAIN},
-    {"create_refusals", create_refusals, 0},
-    {"create_accessors", create_accessors, 0},
-    {"create_error_names", create_error_names, NEEDS_PLAIN},
-    {"create_registers", create_registers, 0},
-    {"create_two", create_two, NEEDS_PLAIN},
-    {"quota_frames", quota_frames, NEEDS_PLAIN},
-    {"quota_tables", quota_tables, NEEDS_PLAIN},
-    {"close_answers", close_answers, NEEDS_PLAIN},
-    {"destroy_busy", destroy_busy, NEEDS_PLAIN},
-    {"destroy_in_steps", destroy_in_steps, 0},
-    {"clear_everything", clear_everything, 0},
+    {"create_range", create_range, NEEDS_PLAIN},   {"create_refusals", create_refusals, 0},
+    {"create_accessors", create_accessors, 0},     {"create_error_names", create_error_names, NEEDS_PLAIN},
+    {"create_registers", create_registers, 0},     {"create_two", create_two, NEEDS_PLAIN},
+    {"quota_frames", quota_frames, NEEDS_PLAIN},   {"quota_tables", quota_tables, NEEDS_PLAIN},
+    {"close_answers", close_answers, NEEDS_PLAIN}, {"destroy_busy", destroy_busy, NEEDS_PLAIN},
+    {"destroy_in_steps", destroy_in_steps, 0},     {"clear_everything", clear_everything, 0},
 };
 const struct suite create_suite = SUITE(tests);

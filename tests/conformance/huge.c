@@ -11,7 +11,7 @@ static uint64_t leaf_at(struct env *env, uint64_t va)
     return r.present ? r.leaf_bytes : 0;
 }
 
-/* ----------------------------------------------------------------------------------------------------- choosing leaves */
+/* -------------------------------------------------------------------------------------------------- choosing leaves */
 
 /* The largest leaf that address, output address and size allow, and never one larger. */
 static void linear_leaf_sizes(struct env *env)
@@ -81,7 +81,7 @@ static void eager_huge(struct env *env)
     CHECK_EQ(ledger(env).data, 0);
 }
 
-/* ------------------------------------------------------------------------------------------------ parts of large leaves */
+/* -------------------------------------------------------------------------------------------- parts of large leaves */
 
 /* A page in the middle goes; all others keep frame, rights, contents and what hardware recorded. */
 static void huge_unmap_part(struct env *env)
@@ -201,12 +201,11 @@ static void huge_after_small(struct env *env)
         CHECK_EQ(leaf_at(env, va), big);
         CHECK_OK(aspace_unmap(env->space, va, big));
     }
-    while (aspace_sweep(env->space, 1000) != 0) {
-    }
+    while (aspace_sweep(env->space, 1000) != 0) {}
     CHECK_EQ(tables_held(env), tables);
 }
 
-/* ------------------------------------------------------------------------------------------------- collapse and split */
+/* ----------------------------------------------------------------------------------------------- collapse and split */
 
 static void collapse_and_split(struct env *env)
 {
@@ -259,7 +258,7 @@ static void collapse_refused(struct env *env)
 
     do_map(env, ASPACE_KIND_LAZY, va, big - PAGE, env->rw); /* a hole at its end */
     do_map(env, ASPACE_KIND_EAGER, other, big, env->rw);
-    CHECK_OK(aspace_protect(env->space, other, PAGE, env->ro)); /* two protections */
+    CHECK_OK(aspace_protect(env->space, other, PAGE, env->ro));          /* two protections */
     do_linear(env, third, big, env->rw, device_pa(env, 4 * big) + PAGE); /* frames that are not contiguous */
     poke(env, va, 4);
     struct snapshot *before = snapshot_take(env);
@@ -304,7 +303,7 @@ static void collapse_keeps_used(struct env *env)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------ migrate */
+/* ---------------------------------------------------------------------------------------------------------- migrate */
 
 static void migrate(struct env *env)
 {
@@ -380,7 +379,7 @@ static void migrate_huge(struct env *env)
     CHECK_EQ(frames_held(env), big / PAGE);
 }
 
-/* --------------------------------------------------------------------------------------------------------------- runs */
+/* ------------------------------------------------------------------------------------------------------------- runs */
 
 static void run_sizes(struct env *env)
 {
@@ -406,15 +405,9 @@ static void run_parts(struct env *env)
         uint64_t part = va + (env->run_pages - 1) * PAGE;
         do_linear(env, va, 2 * run, env->rw, pa);
         switch (what) {
-        case 0:
-            CHECK_OK(aspace_unmap(env->space, part, PAGE));
-            break;
-        case 1:
-            CHECK_OK(aspace_protect(env->space, part, PAGE, env->ro));
-            break;
-        default:
-            CHECK_OK(aspace_protect(env->space, part, PAGE, 0));
-            break;
+        case 0: CHECK_OK(aspace_unmap(env->space, part, PAGE)); break;
+        case 1: CHECK_OK(aspace_protect(env->space, part, PAGE, env->ro)); break;
+        default: CHECK_OK(aspace_protect(env->space, part, PAGE, 0)); break;
         }
         for (uint64_t off = 0; off < run - PAGE; off += PAGE) {
             expect_leaf(env, va + off, pa + off, env->rw);

@@ -4,7 +4,7 @@
 
 #include "suites.h"
 
-/* ------------------------------------------------------------------------------------------------- translate and limit */
+/* ---------------------------------------------------------------------------------------------- translate and limit */
 
 /* A layout with every kind of neighbour: contiguous, not contiguous, other rights, holes, unfilled. Pages from `va`. */
 enum { LAYOUT_PAGES = 18 };
@@ -144,8 +144,8 @@ static void next_lists(struct env *env)
         uint32_t rights;
     } expected[] = {
         /* the first two are contiguous in both addresses, so that they are one to a reader */
-        {0, 5, ASPACE_KIND_LINEAR, env->rw}, {5, 2, ASPACE_KIND_LINEAR, env->ro}, {7, 2, ASPACE_KIND_LINEAR, env->ro},
-        {10, 3, ASPACE_KIND_LAZY, env->rw},  {13, 2, ASPACE_KIND_EAGER, env->rw}, {15, 1, ASPACE_KIND_TRAP, env->rw},
+        {0, 5, ASPACE_KIND_LINEAR, env->rw},  {5, 2, ASPACE_KIND_LINEAR, env->ro}, {7, 2, ASPACE_KIND_LINEAR, env->ro},
+        {10, 3, ASPACE_KIND_LAZY, env->rw},   {13, 2, ASPACE_KIND_EAGER, env->rw}, {15, 1, ASPACE_KIND_TRAP, env->rw},
         {16, 2, ASPACE_KIND_LINEAR, env->rw},
     };
 
@@ -214,7 +214,7 @@ static void query_fields(struct env *env)
     CHECK(query(env, va).id != id); /* never reused */
 }
 
-/* -------------------------------------------------------------------------------------------------------- finding room */
+/* ----------------------------------------------------------------------------------------------------- finding room */
 
 static uint64_t found(struct env *env, const struct aspace_find *find)
 {
@@ -319,7 +319,7 @@ static void map_anywhere(struct env *env)
     CHECK_EQ(unused, where[1]);
 }
 
-/* ---------------------------------------------------------------------------------------------- tables, counters, text */
+/* ------------------------------------------------------------------------------------------- tables, counters, text */
 
 static void tables_needed(struct env *env)
 {

@@ -4,7 +4,7 @@
 
 #include "suites.h"
 
-static const enum aspace_kind kinds[] = {ASPACE_KIND_LINEAR, ASPACE_KIND_EAGER, ASPACE_KIND_LAZY,    ASPACE_KIND_TRAP,
+static const enum aspace_kind kinds[] = {ASPACE_KIND_LINEAR, ASPACE_KIND_EAGER,    ASPACE_KIND_LAZY, ASPACE_KIND_TRAP,
                                          ASPACE_KIND_ROM,    ASPACE_KIND_RESERVED, ASPACE_KIND_GUARD};
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 
@@ -27,7 +27,7 @@ static bool has_leaf_at_once(enum aspace_kind kind)
     return kind == ASPACE_KIND_LINEAR || kind == ASPACE_KIND_EAGER || kind == ASPACE_KIND_ROM;
 }
 
-/* ------------------------------------------------------------------------------------------------------ every kind */
+/* ------------------------------------------------------------------------------------------------------- every kind */
 
 static void check_kind(struct env *env, const struct aspace_map *m)
 {
@@ -119,7 +119,7 @@ static void trap_offset(struct env *env)
     expect_absent(env, va + 3 * PAGE);
 }
 
-/* ------------------------------------------------------------------------------------------------------ bad requests */
+/* ----------------------------------------------------------------------------------------------------- bad requests */
 
 static void refuse(struct env *env, const struct aspace_map *m, int expected)
 {
@@ -206,9 +206,12 @@ static void range_arguments(struct env *env)
         uint64_t va, size;
         int error;
     } bad[] = {
-        {va, 0, ASPACE_E_INVALID},           {va, PAGE + 1, ASPACE_E_INVALID},
-        {va + 1, PAGE, ASPACE_E_INVALID},    {env->end, PAGE, ASPACE_E_RANGE},
-        {va, UINT64_MAX - PAGE + 1, ASPACE_E_RANGE}, {env->end - PAGE, 2 * PAGE, ASPACE_E_RANGE},
+        {va, 0, ASPACE_E_INVALID},
+        {va, PAGE + 1, ASPACE_E_INVALID},
+        {va + 1, PAGE, ASPACE_E_INVALID},
+        {env->end, PAGE, ASPACE_E_RANGE},
+        {va, UINT64_MAX - PAGE + 1, ASPACE_E_RANGE},
+        {env->end - PAGE, 2 * PAGE, ASPACE_E_RANGE},
         {UINT64_MAX - PAGE + 1, PAGE, ASPACE_E_RANGE},
     };
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -231,7 +234,7 @@ static void range_arguments(struct env *env)
     snapshot_free(before);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ EXISTS */
+/* ----------------------------------------------------------------------------------------------------------- EXISTS */
 
 static void expect_exists(struct env *env, const struct aspace_map *m, uint64_t there, uint64_t there_size)
 {
@@ -239,8 +242,8 @@ static void expect_exists(struct env *env, const struct aspace_map *m, uint64_t 
 
     CHECK_ERROR(aspace_map(env->space, m, &culprit), ASPACE_E_EXISTS);
     CHECK(culprit.size != 0);
-    CHECK(culprit.va < m->va + m->size && m->va < culprit.va + culprit.size);        /* it is in the way */
-    CHECK(culprit.va >= there && culprit.va + culprit.size <= there + there_size);   /* and it is mapped */
+    CHECK(culprit.va < m->va + m->size && m->va < culprit.va + culprit.size);      /* it is in the way */
+    CHECK(culprit.va >= there && culprit.va + culprit.size <= there + there_size); /* and it is mapped */
     CHECK_ERROR(aspace_map(env->space, m, NULL), ASPACE_E_EXISTS);
 }
 
@@ -268,7 +271,7 @@ static void map_exists(struct env *env)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------- round trips */
+/* ------------------------------------------------------------------------------------------------------ round trips */
 
 static void rights_round_trip(struct env *env)
 {
@@ -363,7 +366,7 @@ static void attr_survives(struct env *env)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------- addresses at limits */
+/* ---------------------------------------------------------------------------------------------- addresses at limits */
 
 /* Output above input, below it, at the format's last frame, at zero; every leaf size. */
 static void linear_offsets(struct env *env)
@@ -423,7 +426,7 @@ static void whole_space(struct env *env)
     CHECK_EQ(frames_held(env), 0);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- unmapping */
+/* -------------------------------------------------------------------------------------------------------- unmapping */
 
 /* Areas of many kinds with holes between them; what is outside of the range stays. */
 static void unmap_shapes(struct env *env)
@@ -467,7 +470,7 @@ static void unmap_and_map(struct env *env)
     }
 }
 
-/* -------------------------------------------------------------------------------------------------- replace and batch */
+/* ------------------------------------------------------------------------------------------------ replace and batch */
 
 static void replace(struct env *env)
 {
@@ -533,9 +536,7 @@ static void batch_refused(struct env *env)
         case 1:
             m[2].va = va + PAGE; /* overlaps the first */
             break;
-        case 2:
-            m[2].flags = ASPACE_MAP_REPLACE;
-            break;
+        case 2: m[2].flags = ASPACE_MAP_REPLACE; break;
         default:
             m[2].va = env->end;
             expected = ASPACE_E_RANGE;

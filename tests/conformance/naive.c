@@ -112,7 +112,7 @@ static void mark_encrypted(struct walk *w, uint64_t e)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------ Intel EPT */
+/* -------------------------------------------------------------------------------------------------------- Intel EPT */
 
 /*
  * Intel SDM volume 3C, 29.3.2, tables 29-1 to 29-7. A guest-physical address with four levels (five: 56..48 above):
@@ -144,8 +144,8 @@ static void ept_leaf(struct walk *w, uint64_t e, int level, uint64_t granted)
     unsigned lg2 = PAGE_LG2 + 9 * (unsigned)level;
     uint64_t type = field(e, 5, 3); /* 0 UC, 1 WC, 4 WT, 5 WP, 6 WB; others are misconfigurations */
 
-    w->r->rights = (bit(granted, 0) ? ASPACE_R : 0u) | (bit(granted, 1) ? ASPACE_W : 0u) |
-                   (bit(granted, 2) ? ASPACE_X : 0u);
+    w->r->rights =
+        (bit(granted, 0) ? ASPACE_R : 0u) | (bit(granted, 1) ? ASPACE_W : 0u) | (bit(granted, 2) ? ASPACE_X : 0u);
     if (has(w, ASPACE_FEAT_MBEC) && bit(granted, 10)) {
         w->r->rights |= ASPACE_U;
     }
@@ -187,7 +187,7 @@ static void ept_walk(struct walk *w, uint64_t table, int levels)
     }
 }
 
-/* -------------------------------------------------------------------------------------------------- x86 and NPT */
+/* ------------------------------------------------------------------------------------------------------ x86 and NPT */
 
 /*
  * Intel SDM volume 3A 4.5 (tables 4-15 to 4-20), AMD APM volume 2 5.3 and 15.25. Addresses as for EPT.
@@ -204,14 +204,10 @@ static uint32_t x86_attr(const struct walk *w, uint64_t e, int level)
     }
     switch (field(pat, 8 * index + 2, 8 * index)) {
     case 0: /* UC */
-    case 7: /* UC- */
-        return ASPACE_ATTR_DEVICE;
-    case 1:
-        return ASPACE_ATTR_WC;
-    case 6:
-        return ASPACE_ATTR_DEFAULT;
-    default:
-        return ASPACE_ATTR_COUNT;
+    case 7: /* UC- */ return ASPACE_ATTR_DEVICE;
+    case 1: return ASPACE_ATTR_WC;
+    case 6: return ASPACE_ATTR_DEFAULT;
+    default: return ASPACE_ATTR_COUNT;
     }
 }
 
@@ -264,7 +260,7 @@ static void x86_walk(struct walk *w, uint64_t table, int levels, bool nested)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------------- Arm */
+/* -------------------------------------------------------------------------------------------------------------- Arm */
 
 /*
  * Arm ARM (DDI 0487) D8.2 and D8.3, 4 KiB granule. The input address; at the first level looked up, the field takes in
@@ -285,30 +281,20 @@ static uint32_t arm_s2_attr(struct walk *w, uint64_t e)
 
     if (has(w, ASPACE_FEAT_FWB)) { /* D8.6.6 */
         switch (memattr) {
-        case 0:
-            return ASPACE_ATTR_UC; /* Device-nGnRnE */
-        case 1:
-            return ASPACE_ATTR_DEVICE; /* Device-nGnRE */
-        case 5:
-            return ASPACE_ATTR_WC; /* Normal Non-cacheable */
+        case 0: return ASPACE_ATTR_UC;     /* Device-nGnRnE */
+        case 1: return ASPACE_ATTR_DEVICE; /* Device-nGnRE */
+        case 5: return ASPACE_ATTR_WC;     /* Normal Non-cacheable */
         case 6:
-        case 7:
-            return ASPACE_ATTR_DEFAULT; /* write-back, or what stage 1 says */
-        default:
-            break;
+        case 7: return ASPACE_ATTR_DEFAULT; /* write-back, or what stage 1 says */
+        default: break;
         }
     } else {
         switch (memattr) { /* D8.6.5 */
-        case 0:
-            return ASPACE_ATTR_UC;
-        case 1:
-            return ASPACE_ATTR_DEVICE;
-        case 5:
-            return ASPACE_ATTR_WC;
-        case 15:
-            return ASPACE_ATTR_DEFAULT;
-        default:
-            break;
+        case 0: return ASPACE_ATTR_UC;
+        case 1: return ASPACE_ATTR_DEVICE;
+        case 5: return ASPACE_ATTR_WC;
+        case 15: return ASPACE_ATTR_DEFAULT;
+        default: break;
         }
     }
     w->r->malformed = true;
@@ -331,12 +317,9 @@ static uint32_t arm_s2_rights(struct walk *w, uint64_t e)
         return rights | (bit(e, 54) ? 0u : (uint32_t)ASPACE_X);
     }
     switch (field(e, 54, 53)) {
-    case 0:
-        return rights | ASPACE_X | ASPACE_U;
-    case 2:
-        return rights;
-    case 3:
-        return rights | ASPACE_X;
+    case 0: return rights | ASPACE_X | ASPACE_U;
+    case 2: return rights;
+    case 3: return rights | ASPACE_X;
     default:
         w->r->malformed = true; /* EL0 alone: no name for it */
         return rights;
@@ -349,16 +332,11 @@ static uint32_t arm_s1_attr(struct walk *w, uint64_t e)
     unsigned index = (unsigned)field(e, 4, 2);
 
     switch (field(mair, 8 * index + 7, 8 * index)) {
-    case 0x00:
-        return ASPACE_ATTR_UC;
-    case 0x04:
-        return ASPACE_ATTR_DEVICE;
-    case 0x44:
-        return ASPACE_ATTR_WC;
-    case 0xff:
-        return ASPACE_ATTR_DEFAULT;
-    default:
-        return ASPACE_ATTR_COUNT;
+    case 0x00: return ASPACE_ATTR_UC;
+    case 0x04: return ASPACE_ATTR_DEVICE;
+    case 0x44: return ASPACE_ATTR_WC;
+    case 0xff: return ASPACE_ATTR_DEFAULT;
+    default: return ASPACE_ATTR_COUNT;
     }
 }
 
@@ -443,7 +421,7 @@ static void arm_walk(struct walk *w, uint64_t table, int levels, bool stage2)
     }
 }
 
-/* -------------------------------------------------------------------------------------------------------- RISC-V */
+/* ----------------------------------------------------------------------------------------------------------- RISC-V */
 
 /*
  * RISC-V privileged specification 12.3.2 (and 12.4, 12.5 for Sv39, Sv48, Sv57), 15.5 for the x4 formats, whose root is
@@ -547,7 +525,7 @@ static void riscv_walk(struct walk *w, uint64_t table, int levels, bool gstage)
     }
 }
 
-/* ----------------------------------------------------------------------------------------------------- LoongArch */
+/* -------------------------------------------------------------------------------------------------------- LoongArch */
 
 /*
  * LoongArch reference manual, volume 1, 5.4.5 and 5.4.6 (LDDIR, LDPTE), four tables of nine bits:
@@ -557,9 +535,9 @@ static void riscv_walk(struct walk *w, uint64_t table, int levels, bool gstage)
  *  |  dir 3  |  dir 2  |  dir 1  |   PT    |  offset   |
  *  +---------+---------+---------+---------+-----------+
  *
- * A directory entry is the address of a table, or with bit 6 (H) a huge leaf. A leaf: 0 V, 1 D (store allowed), 3..2 PLV,
- * 5..4 MAT, 6 G (huge: H), 7 P, 8 W, 12 G of a huge leaf, 61 NR, 62 NX, 63 RPLV. LDDIR leaves the level of a huge
- * leaf in bits 14..13, which memory must have clear.
+ * A directory entry is the address of a table, or with bit 6 (H) a huge leaf. A leaf: 0 V, 1 D (store allowed),
+ * 3..2 PLV, 5..4 MAT, 6 G (huge: H), 7 P, 8 W, 12 G of a huge leaf, 61 NR, 62 NX, 63 RPLV. LDDIR leaves the level of
+ * a huge leaf in bits 14..13, which memory must have clear.
  */
 static void loongarch_leaf(struct walk *w, uint64_t e, int level, bool stage2)
 {
@@ -570,8 +548,8 @@ static void loongarch_leaf(struct walk *w, uint64_t e, int level, bool stage2)
         w->r->malformed = true;
     }
     w->r->attr = attr_of[mat];
-    w->r->rights = (bit(e, 61) ? 0u : (uint32_t)ASPACE_R) | (bit(e, 1) ? ASPACE_W : 0u) |
-                   (bit(e, 62) ? 0u : (uint32_t)ASPACE_X);
+    w->r->rights =
+        (bit(e, 61) ? 0u : (uint32_t)ASPACE_R) | (bit(e, 1) ? ASPACE_W : 0u) | (bit(e, 62) ? 0u : (uint32_t)ASPACE_X);
     if (!stage2 && field(e, 3, 2) == 3) {
         w->r->rights |= ASPACE_U;
     }
@@ -611,7 +589,7 @@ static void loongarch_walk(struct walk *w, uint64_t table, bool stage2)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------ toy */
+/* -------------------------------------------------------------------------------------------------------------- toy */
 
 /*
  * No machine's: three tables of two bits.
@@ -755,44 +733,26 @@ static void walk_family(struct walk *w, enum aspace_format format, uint64_t root
 
     switch (format) {
     case ASPACE_FMT_X86_EPT4:
-    case ASPACE_FMT_X86_EPT5:
-        ept_walk(w, root, levels);
-        break;
+    case ASPACE_FMT_X86_EPT5: ept_walk(w, root, levels); break;
     case ASPACE_FMT_X86_NPT4:
-    case ASPACE_FMT_X86_NPT5:
-        x86_walk(w, root, levels, true);
-        break;
+    case ASPACE_FMT_X86_NPT5: x86_walk(w, root, levels, true); break;
     case ASPACE_FMT_X86_PT4:
-    case ASPACE_FMT_X86_PT5:
-        x86_walk(w, root, levels, false);
-        break;
+    case ASPACE_FMT_X86_PT5: x86_walk(w, root, levels, false); break;
     case ASPACE_FMT_ARM_S2_39:
     case ASPACE_FMT_ARM_S2_40:
     case ASPACE_FMT_ARM_S2_43:
-    case ASPACE_FMT_ARM_S2_48:
-        arm_walk(w, root, levels, true);
-        break;
+    case ASPACE_FMT_ARM_S2_48: arm_walk(w, root, levels, true); break;
     case ASPACE_FMT_ARM_S1_39:
-    case ASPACE_FMT_ARM_S1_48:
-        arm_walk(w, root, levels, false);
-        break;
+    case ASPACE_FMT_ARM_S1_48: arm_walk(w, root, levels, false); break;
     case ASPACE_FMT_RISCV_SV39X4:
     case ASPACE_FMT_RISCV_SV48X4:
-    case ASPACE_FMT_RISCV_SV57X4:
-        riscv_walk(w, root, levels, true);
-        break;
+    case ASPACE_FMT_RISCV_SV57X4: riscv_walk(w, root, levels, true); break;
     case ASPACE_FMT_RISCV_SV39:
     case ASPACE_FMT_RISCV_SV48:
-    case ASPACE_FMT_RISCV_SV57:
-        riscv_walk(w, root, levels, false);
-        break;
+    case ASPACE_FMT_RISCV_SV57: riscv_walk(w, root, levels, false); break;
     case ASPACE_FMT_LOONGARCH_S1:
-    case ASPACE_FMT_LOONGARCH_S2:
-        loongarch_walk(w, root, format == ASPACE_FMT_LOONGARCH_S2);
-        break;
-    default:
-        toy_walk(w, root);
-        break;
+    case ASPACE_FMT_LOONGARCH_S2: loongarch_walk(w, root, format == ASPACE_FMT_LOONGARCH_S2); break;
+    default: toy_walk(w, root); break;
     }
 }
 

@@ -13,26 +13,26 @@
 #include <aspace/aspace.h>
 
 struct naive_result {
-    bool present;         /* the walk reached a leaf */
-    int fault_level;      /* level of the entry that ended the walk, 0 is the leaf's; the number of levels if the address
+    bool present;        /* the walk reached a leaf */
+    int fault_level;     /* level of the entry that ended the walk, 0 is the leaf's; the number of levels if the address
                              is outside the format; -1 if present */
-    uint64_t pa;          /* of va itself */
-    uint64_t leaf_bytes;  /* size of the leaf, or of the contiguous run it belongs to */
-    uint32_t rights;      /* what the MMU grants, over all levels */
-    uint32_t attr;        /* enum aspace_attr, the first listed of those the MMU treats alike; with
+    uint64_t pa;         /* of va itself */
+    uint64_t leaf_bytes; /* size of the leaf, or of the contiguous run it belongs to */
+    uint32_t rights;     /* what the MMU grants, over all levels */
+    uint32_t attr;       /* enum aspace_attr, the first listed of those the MMU treats alike; with
                              ASPACE_ATTR_ENCRYPTED; ASPACE_ATTR_COUNT for a memory type that has no name */
     uint64_t table_pa[6]; /* tables read, the root first */
     unsigned tables;
-    bool malformed;       /* reserved bits, a misconfiguration, a misaligned leaf or a broken run */
-    uint64_t entry_pa;    /* where the entry is that ended the walk */
+    bool malformed;    /* reserved bits, a misconfiguration, a misaligned leaf or a broken run */
+    uint64_t entry_pa; /* where the entry is that ended the walk */
 };
 
 /* phys gives the bytes at a physical address; it is asked for single entries, 8 bytes aligned. */
 void naive_walk(enum aspace_format format, const struct aspace_config *config, uint64_t root_pa, uint64_t va,
                 const void *(*phys)(uint64_t pa), struct naive_result *result);
 
-/* A leaf's entry as the MMU leaves it behind after a read or fetch, or (write) a write; only where the configuration says
- * that hardware sets such flags, otherwise and where the format has none the entry as it is. */
+/* A leaf's entry as the MMU leaves it behind after a read or fetch, or (write) a write. Where the configuration says
+ * that hardware sets no flags, and where the format has none, the entry as it is. */
 uint64_t naive_used(const struct aspace_config *config, uint64_t entry, bool write);
 
 /* Number of levels, and the first input address that the format cannot translate. */

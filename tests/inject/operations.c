@@ -2,7 +2,7 @@
 /* The list of operations, with the situation each is tried in. Must not know what is done with them. */
 #include "operations.h"
 
-/* Where everything happens: `near` is aligned for a large leaf, and so is `far`, in another table where there is room. */
+/* Where everything happens: both are aligned for a large leaf, `far` in another table where there is room. */
 static uint64_t near(struct env *env)
 {
     return at(env, 1, 1);
@@ -23,16 +23,13 @@ static int fault_error(enum aspace_fault_result result)
 {
     switch (result) {
     case ASPACE_FAULT_DONE:
-    case ASPACE_FAULT_SPURIOUS:
-        return ASPACE_OK;
-    case ASPACE_FAULT_NO_MEMORY:
-        return ASPACE_E_NO_MEMORY;
-    default:
-        return ASPACE_E_INVALID;
+    case ASPACE_FAULT_SPURIOUS: return ASPACE_OK;
+    case ASPACE_FAULT_NO_MEMORY: return ASPACE_E_NO_MEMORY;
+    default: return ASPACE_E_INVALID;
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------------- situations */
+/* ------------------------------------------------------------------------------------------------------- situations */
 
 static void lazy_area(struct env *env)
 {
@@ -103,7 +100,7 @@ static void three_areas(struct env *env)
     poke(env, va + env->span[1] + PAGE, 3);
 }
 
-/* --------------------------------------------------------------------------------------------------------------- maps */
+/* ------------------------------------------------------------------------------------------------------------- maps */
 
 static int map_lazy(struct env *env)
 {
@@ -181,7 +178,7 @@ static int map_somewhere(struct env *env)
     return aspace_map_anywhere(env->space, &m, &find, &va);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- changes */
+/* ---------------------------------------------------------------------------------------------------------- changes */
 
 static int unmap_part(struct env *env)
 {
@@ -248,7 +245,7 @@ static int split(struct env *env)
     return aspace_split(env->space, near(env));
 }
 
-/* -------------------------------------------------------------------------------------------------- faults and accesses */
+/* ---------------------------------------------------------------------------------------------- faults and accesses */
 
 static int fault_near(struct env *env)
 {

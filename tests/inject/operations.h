@@ -9,7 +9,7 @@
 #include "../harness.h"
 
 enum {
-    OPERATION_PARTIAL = 1u << 8, /* may stop midway by design, and says how far it came */
+    OPERATION_PARTIAL = 1u << 16, /* may stop midway by design, and says how far it came */
 };
 
 struct operation {

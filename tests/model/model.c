@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Random operations against the model, with an audit after each, for every format. On failure: the seed, and the
- * shortest list of operations that was found to fail. Owns the comparison and the search; the operations are in steps.c.
+ * shortest list of operations that was found to fail. Owns the comparison and the search; steps.c has the operations.
  */
 #include "model.h"
 
@@ -11,7 +11,7 @@
 
 enum { STEPS = 10000, STEPS_SPECIAL = 1000, FULL_EVERY = 16, SHRINK_STEPS = 60000 };
 
-/* ---------------------------------------------------------------------------------------------------------- comparison */
+/* ------------------------------------------------------------------------------------------------------- comparison */
 
 uint64_t *model_words(struct model *m, unsigned page)
 {
@@ -82,12 +82,13 @@ static void compare_query(struct model *m, unsigned i)
     int error = aspace_query(m->env->space, model_va(m, i), &area);
 
     CHECK_ERROR(error, p->kind == NOTHING ? ASPACE_E_NOT_MAPPED : ASPACE_OK);
-    if (error == ASPACE_OK && (area.kind != (enum aspace_kind)p->kind || area.rights != p->rights ||
-                               area.max_rights != p->max_rights || area.cookie != p->cookie ||
-                               area.fork != (enum aspace_fork_policy)p->fork || area.va > model_va(m, i) ||
-                               area.va + area.size <= model_va(m, i))) {
-        test_fail(__FILE__, __LINE__, "page %u: area 0x%llx+0x%llx kind %d rights %u maximum %u cookie %llu, not %u %u %u %u",
-                  i, (unsigned long long)area.va, (unsigned long long)area.size, (int)area.kind, area.rights,
+    if (error == ASPACE_OK &&
+        (area.kind != (enum aspace_kind)p->kind || area.rights != p->rights || area.max_rights != p->max_rights ||
+         area.cookie != p->cookie || area.fork != (enum aspace_fork_policy)p->fork || area.va > model_va(m, i) ||
+         area.va + area.size <= model_va(m, i))) {
+        test_fail(__FILE__, __LINE__,
+                  "page %u: area 0x%llx+0x%llx kind %d rights %u maximum %u cookie %llu, not %u %u %u %u", i,
+                  (unsigned long long)area.va, (unsigned long long)area.size, (int)area.kind, area.rights,
                   area.max_rights, (unsigned long long)area.cookie, p->kind, p->rights, p->max_rights, p->cookie);
     }
 }
@@ -150,13 +151,13 @@ static void compare_cpus(struct model *m)
     }
 }
 
-/* -------------------------------------------------------------------------------------------------------- one whole run */
+/* ---------------------------------------------------------------------------------------------------- one whole run */
 
 static struct {
     uint64_t seed;
-    unsigned *steps;    /* numbers of the steps to take, in order */
+    unsigned *steps; /* numbers of the steps to take, in order */
     unsigned count;
-    unsigned at;        /* the one at hand */
+    unsigned at; /* the one at hand */
     bool print;
     struct model model;
 } session;
@@ -221,7 +222,7 @@ static void run_steps(struct env *env)
     destroy(env);
 }
 
-/* ------------------------------------------------------------------------------------------------- the shortest failure */
+/* --------------------------------------------------------------------------------------------- the shortest failure */
 
 static void remove_steps(unsigned first, unsigned n)
 {

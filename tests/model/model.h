@@ -14,28 +14,28 @@ enum { MODEL_PAGES_MAX = 1100, DEVICE_ORDER = 11, WORDS = 2 };
 enum { NOTHING = 255 };
 
 struct page {
-    uint8_t kind;            /* enum aspace_kind or NOTHING */
+    uint8_t kind; /* enum aspace_kind or NOTHING */
     uint8_t rights, max_rights;
     uint8_t attr, fork;
-    bool filled;             /* a frame is there (EAGER, LAZY) */
-    uint32_t cookie;         /* number of the map call: one a call */
-    uint32_t device_page;    /* LINEAR, ROM: which page of the device memory */
-    uint64_t pa;             /* of the frame, if filled */
-    uint64_t word[WORDS];    /* contents at the beginning and at the end; the rest is zero. EAGER, LAZY */
+    bool filled;          /* a frame is there (EAGER, LAZY) */
+    uint32_t cookie;      /* number of the map call: one a call */
+    uint32_t device_page; /* LINEAR, ROM: which page of the device memory */
+    uint64_t pa;          /* of the frame, if filled */
+    uint64_t word[WORDS]; /* contents at the beginning and at the end; the rest is zero. EAGER, LAZY */
 };
 
 struct model {
     struct env *env;
-    uint64_t va;             /* of the first page */
+    uint64_t va; /* of the first page */
     unsigned pages;
-    unsigned huge_pages;     /* pages in a large leaf */
+    unsigned huge_pages; /* pages in a large leaf */
     struct page page[MODEL_PAGES_MAX];
     struct aspace_frame device;
     uint64_t device_word[1 << DEVICE_ORDER][WORDS];
     uint32_t next_cookie;
-    uint64_t random;         /* of the step at hand: a step depends on the seed and its number alone */
-    unsigned fills;          /* pages that the step filled, for the count */
-    char text[200];          /* the step at hand, for a person */
+    uint64_t random; /* of the step at hand: a step depends on the seed and its number alone */
+    unsigned fills;  /* pages that the step filled, for the count */
+    char text[200];  /* the step at hand, for a person */
 };
 
 static inline uint64_t model_va(const struct model *m, unsigned page)

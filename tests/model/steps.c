@@ -8,7 +8,7 @@
 
 #include "model.h"
 
-/* ------------------------------------------------------------------------------------------------------ random choices */
+/* --------------------------------------------------------------------------------------------------- random choices */
 
 static unsigned pick(struct model *m, uint64_t n)
 {
@@ -61,10 +61,10 @@ static uint32_t pick_attr(struct model *m)
 static enum aspace_kind pick_kind(struct model *m)
 {
     static const uint8_t kinds[16] = {
-        ASPACE_KIND_LINEAR, ASPACE_KIND_LINEAR, ASPACE_KIND_LINEAR, ASPACE_KIND_EAGER, ASPACE_KIND_EAGER,
-        ASPACE_KIND_EAGER,  ASPACE_KIND_LAZY,   ASPACE_KIND_LAZY,   ASPACE_KIND_LAZY,  ASPACE_KIND_LAZY,
-        ASPACE_KIND_LAZY,   ASPACE_KIND_TRAP,   ASPACE_KIND_ROM,    ASPACE_KIND_RESERVED, ASPACE_KIND_GUARD,
-        ASPACE_KIND_LAZY,
+        ASPACE_KIND_LINEAR, ASPACE_KIND_LINEAR,   ASPACE_KIND_LINEAR, ASPACE_KIND_EAGER,
+        ASPACE_KIND_EAGER,  ASPACE_KIND_EAGER,    ASPACE_KIND_LAZY,   ASPACE_KIND_LAZY,
+        ASPACE_KIND_LAZY,   ASPACE_KIND_LAZY,     ASPACE_KIND_LAZY,   ASPACE_KIND_TRAP,
+        ASPACE_KIND_ROM,    ASPACE_KIND_RESERVED, ASPACE_KIND_GUARD,  ASPACE_KIND_LAZY,
     };
 
     return (enum aspace_kind)kinds[pick(m, 16)];
@@ -83,7 +83,7 @@ static unsigned pick_device(struct model *m, struct range r)
     return where;
 }
 
-/* ----------------------------------------------------------------------------------------------------------------- map */
+/* -------------------------------------------------------------------------------------------------------------- map */
 
 static bool anything_in(const struct model *m, struct range r)
 {
@@ -226,7 +226,7 @@ static void step_unmap(struct model *m)
     model_compare(m, r.first, r.end);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- changes */
+/* ---------------------------------------------------------------------------------------------------------- changes */
 
 static bool has_leaves(const struct page *p)
 {
@@ -248,15 +248,9 @@ static void step_protect(struct model *m)
     snprintf(m->text, sizeof(m->text), "protect pages %u-%u to %u", r.first, r.end, rights);
     int error = aspace_protect(m->env->space, model_va(m, r.first), (r.end - r.first) * PAGE, rights);
     switch (error) {
-    case ASPACE_E_NOT_MAPPED:
-        CHECK(hole);
-        break;
-    case ASPACE_E_PERMISSION:
-        CHECK(beyond);
-        break;
-    case ASPACE_E_UNSUPPORTED:
-        CHECK(awkward);
-        break;
+    case ASPACE_E_NOT_MAPPED: CHECK(hole); break;
+    case ASPACE_E_PERMISSION: CHECK(beyond); break;
+    case ASPACE_E_UNSUPPORTED: CHECK(awkward); break;
     default:
         CHECK_OK(error);
         CHECK(!hole && !beyond && !(awkward && leaves));
@@ -396,21 +390,16 @@ static void step_split(struct model *m)
     model_compare(m, i, i + 1);
 }
 
-/* ------------------------------------------------------------------------------------------------ faults and accesses */
+/* ---------------------------------------------------------------------------------------------- faults and accesses */
 
 static enum aspace_fault_result expected_fault(const struct page *p, uint32_t access)
 {
     switch (p->kind) {
-    case NOTHING:
-        return ASPACE_FAULT_NO_AREA;
-    case ASPACE_KIND_TRAP:
-        return ASPACE_FAULT_TRAP;
-    case ASPACE_KIND_RESERVED:
-        return ASPACE_FAULT_PERMISSION;
-    case ASPACE_KIND_GUARD:
-        return ASPACE_FAULT_GUARD;
-    default:
-        break;
+    case NOTHING: return ASPACE_FAULT_NO_AREA;
+    case ASPACE_KIND_TRAP: return ASPACE_FAULT_TRAP;
+    case ASPACE_KIND_RESERVED: return ASPACE_FAULT_PERMISSION;
+    case ASPACE_KIND_GUARD: return ASPACE_FAULT_GUARD;
+    default: break;
     }
     if (p->kind == ASPACE_KIND_ROM && access == ASPACE_W) {
         return ASPACE_FAULT_TRAP;
@@ -479,7 +468,8 @@ static void step_copy(struct model *m)
         expected_done += expected == ASPACE_OK ? 8 : 0;
     }
     uint64_t va = model_va(m, i) + PAGE - 8;
-    int error = write ? aspace_write(m->env->space, va, words, 16, &done) : aspace_read(m->env->space, va, words, 16, &done);
+    int error =
+        write ? aspace_write(m->env->space, va, words, 16, &done) : aspace_read(m->env->space, va, words, 16, &done);
     CHECK(expected == 1 ? error < 0 : error == expected);
     CHECK_EQ(done, expected_done);
     for (unsigned n = 0; n < expected_done / 8; n++) {
@@ -517,7 +507,7 @@ static void step_exchange(struct model *m)
     model_compare(m, i, i + 1);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- the rest */
+/* --------------------------------------------------------------------------------------------------------- the rest */
 
 static unsigned first_fit(const struct model *m, unsigned from, unsigned pages)
 {
@@ -578,15 +568,9 @@ static void step_housekeeping(struct model *m)
 {
     snprintf(m->text, sizeof(m->text), "housekeeping");
     switch (pick(m, 4)) {
-    case 0:
-        (void)aspace_sweep(m->env->space, 1 + pick(m, 20));
-        break;
-    case 1:
-        (void)aspace_drain(m->env->host);
-        break;
-    case 2:
-        aspace_trim(m->env->host);
-        break;
+    case 0: (void)aspace_sweep(m->env->space, 1 + pick(m, 20)); break;
+    case 1: (void)aspace_drain(m->env->host); break;
+    case 2: aspace_trim(m->env->host); break;
     default:
         cpu_leave(m->env, 1);
         cpu_enter(m->env, 1);
@@ -600,9 +584,9 @@ void model_step(struct model *m)
         unsigned weight;
         void (*step)(struct model *m);
     } steps[] = {
-        {22, step_map},   {4, step_batch},    {12, step_unmap}, {14, step_protect}, {5, step_discard},
-        {5, step_populate}, {4, step_migrate},  {5, step_collapse}, {3, step_split},  {12, step_fault},
-        {12, step_copy},  {4, step_exchange}, {4, step_find},   {4, step_limit},    {4, step_housekeeping},
+        {22, step_map},     {4, step_batch},    {12, step_unmap},   {14, step_protect}, {5, step_discard},
+        {5, step_populate}, {4, step_migrate},  {5, step_collapse}, {3, step_split},    {12, step_fault},
+        {12, step_copy},    {4, step_exchange}, {4, step_find},     {4, step_limit},    {4, step_housekeeping},
     };
     unsigned total = 0;
 
