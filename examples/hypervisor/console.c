@@ -59,7 +59,7 @@ static void put_formatted(struct sink *sink, const char *format, va_list *args)
 
 static void print_line(const char *prefix, const char *format, va_list *args)
 {
-    struct sink sink = { NULL, 0, 0 };
+    struct sink sink = {NULL, 0, 0};
     while (atomic_flag_test_and_set_explicit(&console_lock, memory_order_acquire))
         aspace_pause();
     put_text(&sink, prefix);
@@ -87,7 +87,7 @@ void fail(const char *format, ...)
 
 void format_text(char *text, size_t bytes, const char *format, ...)
 {
-    struct sink sink = { text, bytes, 0 };
+    struct sink sink = {text, bytes, 0};
     va_list args;
     va_start(args, format);
     put_formatted(&sink, format, &args);

@@ -50,7 +50,7 @@ static uint32_t next_token(struct fdt_reader *reader)
 
 void fdt_next(struct fdt_reader *reader, struct fdt_token *token)
 {
-    *token = (struct fdt_token){ .kind = FDT_DONE };
+    *token = (struct fdt_token){.kind = FDT_DONE};
     switch (next_token(reader)) {
     case TOKEN_BEGIN:
         token->kind = FDT_NODE;
@@ -70,8 +70,7 @@ void fdt_next(struct fdt_reader *reader, struct fdt_token *token)
         token->depth = reader->depth;
         reader->at += 8 + padded(token->bytes);
         break;
-    default:
-        break;
+    default: break;
     }
 }
 
@@ -224,8 +223,16 @@ size_t fdt_finish(struct fdt_writer *writer)
 
     size_t structure = HEADER_BYTES + RESERVED_BYTES;
     const uint32_t header[HEADER_BYTES / 4] = {
-        (uint32_t)MAGIC, (uint32_t)writer->bytes, (uint32_t)structure, (uint32_t)structure_end, HEADER_BYTES, VERSION,
-        VERSION_COMPATIBLE, 0, (uint32_t)writer->names_bytes, (uint32_t)(structure_end - structure),
+        (uint32_t)MAGIC,
+        (uint32_t)writer->bytes,
+        (uint32_t)structure,
+        (uint32_t)structure_end,
+        HEADER_BYTES,
+        VERSION,
+        VERSION_COMPATIBLE,
+        0,
+        (uint32_t)writer->names_bytes,
+        (uint32_t)(structure_end - structure),
     };
     for (size_t i = 0; i < HEADER_BYTES / 4; i++)
         put32(writer->blob + 4 * i, header[i]);

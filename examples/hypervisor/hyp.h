@@ -43,8 +43,8 @@ uint64_t frames_bad_frees(void); /* frames given back that were not out */
 
 /* ---- stress.c ---- */
 _Noreturn void stress_run(struct aspace_host *host, struct aspace *space); /* on the spare CPU */
-bool stress_stopped(void);                       /* asks it to stop; true once it has */
-unsigned stress_ticket(void);                    /* before a fault is handled ... */
+bool stress_stopped(void);                                                 /* asks it to stop; true once it has */
+unsigned stress_ticket(void);                                              /* before a fault is handled ... */
 bool stress_explains(unsigned ticket, uint64_t va); /* ... and after: may the stress CPU have caused its refusal? */
 void stress_report(void);
 

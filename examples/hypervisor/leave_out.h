@@ -23,7 +23,7 @@ static inline int leave_in(enum leave_out kind)
 
 static inline const char *leave_out_name(void)
 {
-    static const char *const names[] = { "", "all", "ipas2", "vmalle1", "gvma-remote" };
+    static const char *const names[] = {"", "all", "ipas2", "vmalle1", "gvma-remote"};
     return names[LEAVE_OUT];
 }
 

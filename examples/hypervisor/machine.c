@@ -61,7 +61,7 @@ void machine_read(const void *device_tree)
 {
     struct fdt_reader reader;
     struct fdt_token token;
-    struct place place = { { .name = "" }, { .name = "" } };
+    struct place place = {{.name = ""}, {.name = ""}};
     if (!fdt_open(&reader, device_tree))
         fail("the firmware passed no device tree");
     for (fdt_next(&reader, &token); token.kind != FDT_DONE; fdt_next(&reader, &token)) {

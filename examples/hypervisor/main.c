@@ -49,7 +49,7 @@ static void hal_log(void *ctx, const char *text)
     print("aspace: %s", text);
 }
 
-static struct aspace_hal hal = { .alloc = hal_alloc, .free = hal_free, .log = hal_log };
+static struct aspace_hal hal = {.alloc = hal_alloc, .free = hal_free, .log = hal_log};
 
 static void must(int error, const char *what)
 {
@@ -77,7 +77,7 @@ static void set_up_host(void)
     frames_before = frames_free_count();
     print("host: %u CPUs, %lu MiB of frames from 0x%lx", machine.cpus, frames_before >> 8, begin);
 
-    const struct aspace_host_config config = { .cpus = options.cpus + options.stress, .smr = ASPACE_SMR_EPOCH };
+    const struct aspace_host_config config = {.cpus = options.cpus + options.stress, .smr = ASPACE_SMR_EPOCH};
     arch_hal(&hal);
     if (!options.stress)
         hal.icache_sync = NULL;
@@ -89,15 +89,24 @@ static void set_up_host(void)
 static void map_guest(const struct guest_layout *guest)
 {
     const struct aspace_map ram = {
-        .va = guest->ram, .size = guest->ram_bytes, .kind = ASPACE_KIND_LAZY, .rights = ASPACE_RWX,
-        .attr = ASPACE_ATTR_DEFAULT, .max_leaf_level = options.leaf_level,
+        .va = guest->ram,
+        .size = guest->ram_bytes,
+        .kind = ASPACE_KIND_LAZY,
+        .rights = ASPACE_RWX,
+        .attr = ASPACE_ATTR_DEFAULT,
+        .max_leaf_level = options.leaf_level,
     };
     must(aspace_map(space, &ram, NULL), "mapping the guest's RAM");
     for (size_t i = 0; i < arch.device_count; i++) {
         const struct guest_device *device = &arch.devices[i];
         const struct aspace_map map = {
-            .va = device->va, .size = device->bytes, .kind = device->kind, .rights = ASPACE_RW,
-            .attr = device->attr, .pa = device->va, .cookie = device->va,
+            .va = device->va,
+            .size = device->bytes,
+            .kind = device->kind,
+            .rights = ASPACE_RW,
+            .attr = device->attr,
+            .pa = device->va,
+            .cookie = device->va,
         };
         must(aspace_map(space, &map, NULL), "mapping a device");
     }
@@ -243,23 +252,15 @@ enum hyp_verdict hyp_guest_fault(uint64_t va, uint32_t access)
     unsigned ticket = stress_ticket();
     enum aspace_fault_result result = aspace_fault(space, va, access, NULL);
     switch (result) {
-    case ASPACE_FAULT_DONE:
-        return HYP_RESUME;
-    case ASPACE_FAULT_SPURIOUS:
-        arch_fence_local(va);
-        return HYP_RESUME;
-    case ASPACE_FAULT_RETRY:
-        aspace_pause();
-        return HYP_RESUME;
-    case ASPACE_FAULT_TRAP:
-        return HYP_DEVICE;
+    case ASPACE_FAULT_DONE: return HYP_RESUME;
+    case ASPACE_FAULT_SPURIOUS: arch_fence_local(va); return HYP_RESUME;
+    case ASPACE_FAULT_RETRY: aspace_pause(); return HYP_RESUME;
+    case ASPACE_FAULT_TRAP: return HYP_DEVICE;
     case ASPACE_FAULT_PERMISSION:
         if (stress_explains(ticket, va) || atomic_load(&stopping))
             return HYP_RESUME;
         /* fall through */
-    default:
-        refuse(result, va, access);
-        return HYP_RESUME;
+    default: refuse(result, va, access); return HYP_RESUME;
     }
 }
 

@@ -65,9 +65,9 @@ static void set_option(const char *name, const char *value)
         const char *name;
         uint64_t *to;
     } numbers[] = {
-        { "kernel_at", &options.kernel_at }, { "kernel_bytes", &options.kernel_bytes },
-        { "initrd_at", &options.initrd_at }, { "initrd_bytes", &options.initrd_bytes },
-        { "ram", &options.ram_bytes },
+        {"kernel_at", &options.kernel_at}, {"kernel_bytes", &options.kernel_bytes},
+        {"initrd_at", &options.initrd_at}, {"initrd_bytes", &options.initrd_bytes},
+        {"ram", &options.ram_bytes},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         if (strcmp(name, numbers[i].name) == 0) {

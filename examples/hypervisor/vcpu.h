@@ -42,26 +42,26 @@ struct guest_layout {
 /* ------------------------------------------------------------------------------------------ the architecture's part */
 
 struct guest_device {
-    uint64_t va, bytes; /* mapped to the same host address */
+    uint64_t va, bytes;    /* mapped to the same host address */
     enum aspace_kind kind; /* LINEAR, or TRAP: accesses end with HYP_DEVICE */
     uint32_t attr;
 };
 
 struct arch {
     const char *name;
-    uint32_t image_magic;           /* at byte 56 of a Linux Image */
-    uint64_t guest_ram;             /* where the guest's RAM begins */
-    enum aspace_format format;      /* unless aspace.format says otherwise */
+    uint32_t image_magic;      /* at byte 56 of a Linux Image */
+    uint64_t guest_ram;        /* where the guest's RAM begins */
+    enum aspace_format format; /* unless aspace.format says otherwise */
     const struct guest_device *devices;
     size_t device_count;
 };
 extern const struct arch arch;
-const char *arch_left_out(void);    /* the TLB invalidation that this build leaves out, "" if none */
+const char *arch_left_out(void); /* the TLB invalidation that this build leaves out, "" if none */
 
 void arch_console_put(char c);
 uint64_t arch_ticks(void);
 uint64_t arch_ticks_hz(void);
-unsigned arch_output_bits(void);    /* width of host-physical addresses, 0 if the CPU does not say */
+unsigned arch_output_bits(void); /* width of host-physical addresses, 0 if the CPU does not say */
 
 /* Adds the architecture's members to the HAL: TLB and caches. */
 void arch_hal(struct aspace_hal *hal);

@@ -73,9 +73,9 @@ enum aspace_smr {
 };
 
 struct aspace_host_config {
-    unsigned cpus;             /* number of CPUs; 0 means 1. At most ASPACE_CPUS_MAX */
+    unsigned cpus; /* number of CPUs; 0 means 1. At most ASPACE_CPUS_MAX */
     enum aspace_smr smr;
-    unsigned chunk_order;      /* tables come from the HAL in chunks of 2^n frames, one of them for descriptors;
+    unsigned chunk_order;        /* tables come from the HAL in chunks of 2^n frames, one of them for descriptors;
                                   0 means 6. At least 1; 2 or more where a format has roots of 16 KiB, 5 for 64 KiB */
     unsigned full_flush_entries; /* above so many leaves an operation flushes the whole tag; 0 means 512 */
 };
@@ -118,21 +118,22 @@ void aspace_read_end(struct aspace_host *host);
 
 struct aspace_config {
     enum aspace_format format;
-    aspace_va_t base;          /* first address, 4 KiB aligned */
-    uint64_t size;             /* bytes, 4 KiB aligned, not 0; base + size within the format's width */
-    uint32_t features;         /* ASPACE_FEAT_* of the CPUs that walk this space */
-    uint32_t tag;              /* VMID or ASID, unique while live; passed to the HAL and put into the registers */
-    unsigned output_bits;      /* width of physical addresses; 0 means the most the format can hold */
-    unsigned encrypt_bit;      /* position of the encrypted/shared bit in an entry; 0 means none */
-    unsigned max_leaf_level;   /* largest leaf used: 0 means no limit, 1 means 4 KiB only, 2 up to 2 MiB, 3 up to 1 GiB */
-    unsigned fault_around;     /* pages a fault may fill beside the one asked for, at most 64; 0 means none. The window
+    aspace_va_t base;        /* first address, 4 KiB aligned */
+    uint64_t size;           /* bytes, 4 KiB aligned, not 0; base + size within the format's width */
+    uint32_t features;       /* ASPACE_FEAT_* of the CPUs that walk this space */
+    uint32_t tag;            /* VMID or ASID, unique while live; passed to the HAL and put into the registers */
+    unsigned output_bits;    /* width of physical addresses; 0 means the most the format can hold */
+    unsigned encrypt_bit;    /* position of the encrypted/shared bit in an entry; 0 means none */
+    unsigned max_leaf_level; /* largest leaf used: 0 means no limit, 1 means 4 KiB only, 2 up to 2 MiB, 3 up to 1 GiB */
+    unsigned fault_around;   /* pages a fault may fill beside the one asked for, at most 64; 0 means none. The window
                                   grows to this on sequential access and shrinks at once on any other */
-    uint64_t quota_tables;     /* most tables held; 0 means no limit */
-    uint64_t quota_frames;     /* most data frames held, 4 KiB each; 0 means no limit */
-    uint64_t mair;             /* Arm stage 1: MAIR_EL1; 0 means 0xff (WB) 0x04 (nGnRE) 0x44 (NC) 0x00 from index 0 */
-    uint64_t pat;              /* x86 process and nested tables: IA32_PAT; 0 means the value after reset with WC in PA4 */
-    void *user;                /* the embedder's own */
-    void (*released)(void *user); /* nothing refers to the space's memory any more; called by aspace_destroy. May be NULL */
+    uint64_t quota_tables;   /* most tables held; 0 means no limit */
+    uint64_t quota_frames;   /* most data frames held, 4 KiB each; 0 means no limit */
+    uint64_t mair;           /* Arm stage 1: MAIR_EL1; 0 means 0xff (WB) 0x04 (nGnRE) 0x44 (NC) 0x00 from index 0 */
+    uint64_t pat;            /* x86 process and nested tables: IA32_PAT; 0 means the value after reset with WC in PA4 */
+    void *user;              /* the embedder's own */
+    void (*released)(
+        void *user); /* nothing refers to the space's memory any more; called by aspace_destroy. May be NULL */
 };
 
 /* Opaque; aspace_bytes(host) bytes, aligned to ASPACE_CACHE_LINE, supplied by the caller. */
@@ -198,7 +199,12 @@ enum aspace_kind {
 };
 
 enum aspace_fork_policy {
-    ASPACE_FORK_COW, ASPACE_FORK_SHARE, ASPACE_FORK_COPY, ASPACE_FORK_DROP, ASPACE_FORK_WIPE, ASPACE_FORK_REFUSE,
+    ASPACE_FORK_COW,
+    ASPACE_FORK_SHARE,
+    ASPACE_FORK_COPY,
+    ASPACE_FORK_DROP,
+    ASPACE_FORK_WIPE,
+    ASPACE_FORK_REFUSE,
 };
 
 enum {
@@ -210,24 +216,24 @@ struct aspace_backend; /* backend.h */
 struct aspace_doorbell;
 
 struct aspace_map {
-    aspace_va_t va;               /* 4 KiB aligned */
-    uint64_t size;                /* bytes, 4 KiB aligned, not 0 */
+    aspace_va_t va; /* 4 KiB aligned */
+    uint64_t size;  /* bytes, 4 KiB aligned, not 0 */
     enum aspace_kind kind;
-    uint32_t rights;              /* ASPACE_R... current protection */
-    uint32_t max_rights;          /* the most that protect may grant; 0 means `rights` */
-    uint32_t attr;                /* enum aspace_attr, with ASPACE_ATTR_ENCRYPTED where wanted; DEFAULT (0) for TRAP,
+    uint32_t rights;         /* ASPACE_R... current protection */
+    uint32_t max_rights;     /* the most that protect may grant; 0 means `rights` */
+    uint32_t attr;           /* enum aspace_attr, with ASPACE_ATTR_ENCRYPTED where wanted; DEFAULT (0) for TRAP,
                                      RESERVED and GUARD. Only DEFAULT gets the shortest fault path */
-    uint32_t flags;               /* ASPACE_MAP_* */
-    uint32_t max_leaf_level;      /* as in aspace_config, for this area */
+    uint32_t flags;          /* ASPACE_MAP_* */
+    uint32_t max_leaf_level; /* as in aspace_config, for this area */
     enum aspace_fork_policy fork;
-    aspace_pa_t pa;               /* LINEAR, ROM: what va translates to; 4 KiB aligned */
-    uint64_t cookie;              /* TRAP, ROM: reported with a fault; listed by query for every kind */
+    aspace_pa_t pa;                          /* LINEAR, ROM: what va translates to; 4 KiB aligned */
+    uint64_t cookie;                         /* TRAP, ROM: reported with a fault; listed by query for every kind */
     const struct aspace_doorbell *doorbells; /* TRAP: optional array, caller's memory, valid while mapped */
     size_t doorbell_count;
     const struct aspace_backend *backend; /* CUSTOM */
-    void *backend_ctx;            /* CUSTOM: handed to the backend */
-    uint64_t offset;              /* CUSTOM: object offset of va, bytes */
-    uint64_t reserved[8];         /* for the library, during aspace_map_batch */
+    void *backend_ctx;                    /* CUSTOM: handed to the backend */
+    uint64_t offset;                      /* CUSTOM: object offset of va, bytes */
+    uint64_t reserved[8];                 /* for the library, during aspace_map_batch */
 };
 
 /*
@@ -302,8 +308,8 @@ struct aspace_area {
     enum aspace_kind kind;
     uint32_t rights, max_rights, attr;
     enum aspace_fork_policy fork;
-    aspace_pa_t pa;  /* LINEAR, ROM: of va; else ASPACE_PA_NONE */
-    uint64_t id;     /* of the area record: never reused */
+    aspace_pa_t pa; /* LINEAR, ROM: of va; else ASPACE_PA_NONE */
+    uint64_t id;    /* of the area record: never reused */
     uint64_t cookie;
     uint64_t offset; /* CUSTOM: object offset of va */
     const struct aspace_backend *backend;
@@ -321,11 +327,11 @@ ASPACE_MUST_CHECK int aspace_next(struct aspace *space, aspace_va_t va, struct a
 enum { ASPACE_FIND_DOWN = 1u << 0 }; /* highest fit below the hint instead of the lowest at or above it */
 
 struct aspace_find {
-    uint64_t size;      /* bytes, 4 KiB aligned */
-    uint64_t align;     /* bytes, a power of two; 0 means 4 KiB */
-    aspace_va_t hint;   /* where to begin; 0 with DOWN means the end of the limit */
+    uint64_t size;             /* bytes, 4 KiB aligned */
+    uint64_t align;            /* bytes, a power of two; 0 means 4 KiB */
+    aspace_va_t hint;          /* where to begin; 0 with DOWN means the end of the limit */
     struct aspace_range limit; /* only there; size 0 means the whole space */
-    uint32_t flags;     /* ASPACE_FIND_* */
+    uint32_t flags;            /* ASPACE_FIND_* */
 };
 
 /* First fit from the hint on, then from the other end up to the hint. NOT_MAPPED is the answer LIMIT: no room. */

@@ -16,20 +16,20 @@ extern "C" {
 /* One page that is wanted. */
 struct aspace_fill {
     struct aspace *space;
-    void *ctx;           /* aspace_map.backend_ctx */
+    void *ctx; /* aspace_map.backend_ctx */
     uint64_t area_id;
-    aspace_va_t va;      /* page aligned */
-    uint64_t offset;     /* object offset of va, bytes */
-    uint32_t access;     /* what is being attempted */
-    uint32_t rights;     /* what the area allows now */
-    unsigned max_order;  /* a frame of up to 2^max_order pages could be used: va is aligned for it */
+    aspace_va_t va;     /* page aligned */
+    uint64_t offset;    /* object offset of va, bytes */
+    uint32_t access;    /* what is being attempted */
+    uint32_t rights;    /* what the area allows now */
+    unsigned max_order; /* a frame of up to 2^max_order pages could be used: va is aligned for it */
 };
 
 /* What the backend supplies. */
 struct aspace_page {
-    aspace_pa_t pa;      /* contents final before fill returns */
-    unsigned order;      /* 0, or at most max_order: pa and va aligned to it */
-    uint32_t rights;     /* the rights to map with, a subset of fill.rights; 0 means fill.rights */
+    aspace_pa_t pa;  /* contents final before fill returns */
+    unsigned order;  /* 0, or at most max_order: pa and va aligned to it */
+    uint32_t rights; /* the rights to map with, a subset of fill.rights; 0 means fill.rights */
 };
 
 struct aspace_backend {

@@ -22,12 +22,22 @@ enum aspace_width { ASPACE_WIDTH_1 = 1, ASPACE_WIDTH_2 = 2, ASPACE_WIDTH_4 = 4, 
 bool aspace_width_from_bytes(size_t bytes, enum aspace_width *width); /* false for any other size */
 uint64_t aspace_width_mask(enum aspace_width width);                  /* 0xff ... UINT64_MAX */
 
-struct aspace_port { uint16_t number; };
-struct aspace_sysreg { uint64_t number; };
+struct aspace_port {
+    uint16_t number;
+};
+struct aspace_sysreg {
+    uint64_t number;
+};
 
-struct aspace_port_range { uint16_t first, last; };
-struct aspace_sysreg_range { uint64_t first, last; };
-struct aspace_device_range { aspace_va_t va, end; };
+struct aspace_port_range {
+    uint16_t first, last;
+};
+struct aspace_sysreg_range {
+    uint64_t first, last;
+};
+struct aspace_device_range {
+    aspace_va_t va, end;
+};
 
 bool aspace_port_in(struct aspace_port port, struct aspace_port_range range);
 bool aspace_sysreg_in(struct aspace_sysreg reg, struct aspace_sysreg_range range);

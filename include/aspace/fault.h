@@ -36,8 +36,8 @@ const char *aspace_fault_name(enum aspace_fault_result result);
 
 /* More about an answer. Filled for TRAP (all), GUARD, PERMISSION, BUS (area_id). */
 struct aspace_fault_info {
-    uint64_t cookie;  /* of the area */
-    uint64_t offset;  /* of va in the mapping: bytes */
+    uint64_t cookie; /* of the area */
+    uint64_t offset; /* of va in the mapping: bytes */
     uint64_t area_id;
 };
 

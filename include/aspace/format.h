@@ -53,10 +53,10 @@ enum {
 /* Memory attributes. DEFAULT is what the format says when nothing is said (RISC-V: the PMA; elsewhere NORMAL). */
 enum aspace_attr {
     ASPACE_ATTR_DEFAULT,
-    ASPACE_ATTR_NORMAL,  /* write-back cacheable */
-    ASPACE_ATTR_DEVICE,  /* side effects: no gathering, no speculation (Arm Device-nGnRE, x86 UC, Svpbmt IO) */
-    ASPACE_ATTR_WC,      /* uncached, writes may be combined (Arm Normal-NC, x86 WC, Svpbmt NC) */
-    ASPACE_ATTR_UC,      /* uncached (Arm Device-nGnRnE, x86 UC, Svpbmt IO) */
+    ASPACE_ATTR_NORMAL, /* write-back cacheable */
+    ASPACE_ATTR_DEVICE, /* side effects: no gathering, no speculation (Arm Device-nGnRE, x86 UC, Svpbmt IO) */
+    ASPACE_ATTR_WC,     /* uncached, writes may be combined (Arm Normal-NC, x86 WC, Svpbmt NC) */
+    ASPACE_ATTR_UC,     /* uncached (Arm Device-nGnRnE, x86 UC, Svpbmt IO) */
     ASPACE_ATTR_COUNT
 };
 
@@ -67,7 +67,7 @@ enum aspace_attr {
 /* Features of the CPUs that will walk the tables, told at creation; each is ignored by formats that have no use for
  * it. Zero is always safe. */
 enum {
-    ASPACE_FEAT_AD = 1u << 0,        /* hardware sets accessed and dirty flags in leaves (EPTP bit 6, Arm HA/HD, Svadu) */
+    ASPACE_FEAT_AD = 1u << 0, /* hardware sets accessed and dirty flags in leaves (EPTP bit 6, Arm HA/HD, Svadu) */
     ASPACE_FEAT_EXEC_ONLY = 1u << 1, /* execute without read can be expressed (EPT capability bit 0) */
     ASPACE_FEAT_SVPBMT = 1u << 2,    /* RISC-V Svpbmt */
     ASPACE_FEAT_SVNAPOT = 1u << 3,   /* RISC-V Svnapot: 64 KiB runs */

@@ -28,16 +28,16 @@ enum {
  * outside the set need nothing: aspace_activate tells them to flush the tag before they use it again.
  */
 struct aspace_flush {
-    uint64_t tag;       /* VMID or ASID of the space, as aspace_config.tag */
-    aspace_va_t va;     /* first byte */
-    aspace_va_t end;    /* one past the last byte */
-    uint64_t root;      /* physical address of the root table */
-    uint64_t entries;   /* how many leaves changed, as a cost hint */
-    uint32_t stride_lg2; /* smallest leaf size in the range, log2 of bytes: the step for invalidation by address */
-    uint32_t max_lg2;   /* largest leaf size in the range, log2 of bytes: level hint when equal to stride_lg2 */
-    bool leaf_only;     /* no table was unlinked: walk caches may stay */
-    bool full;          /* above the tunable threshold: invalidate the whole tag */
-    bool stage2;        /* the format is a second stage */
+    uint64_t tag;           /* VMID or ASID of the space, as aspace_config.tag */
+    aspace_va_t va;         /* first byte */
+    aspace_va_t end;        /* one past the last byte */
+    uint64_t root;          /* physical address of the root table */
+    uint64_t entries;       /* how many leaves changed, as a cost hint */
+    uint32_t stride_lg2;    /* smallest leaf size in the range, log2 of bytes: the step for invalidation by address */
+    uint32_t max_lg2;       /* largest leaf size in the range, log2 of bytes: level hint when equal to stride_lg2 */
+    bool leaf_only;         /* no table was unlinked: walk caches may stay */
+    bool full;              /* above the tunable threshold: invalidate the whole tag */
+    bool stage2;            /* the format is a second stage */
     const uint64_t *active; /* CPUs that may hold translations: bit n of word n/64 */
     unsigned active_words;  /* number of 64-bit words in `active` */
     struct aspace *space;   /* whose tables */
@@ -84,8 +84,8 @@ struct aspace_hal {
     /* The embedder's own safe memory reclamation. All four or none; none means the library's own (ASPACE_SMR_*). */
     void (*smr_enter)(void *ctx);
     void (*smr_leave)(void *ctx);
-    uint64_t (*smr_goal)(void *ctx);               /* a point in time after every section entered before now */
-    bool (*smr_passed)(void *ctx, uint64_t goal);  /* has every section entered before that goal ended? */
+    uint64_t (*smr_goal)(void *ctx);              /* a point in time after every section entered before now */
+    bool (*smr_passed)(void *ctx, uint64_t goal); /* has every section entered before that goal ended? */
 
     /* Wake waiters of an asynchronous fault. Optional. */
     void (*wake)(void *ctx, void *waiter);

@@ -15,9 +15,9 @@ enum { ASPACE_LEVELS_MAX = 6 };
 struct aspace_counters {
     uint64_t faults[ASPACE_FAULT_COUNT]; /* by answer */
     uint64_t tables;                     /* tables held now, the root included (each concatenated page counts) */
-    uint64_t frames;                     /* data frames owned, 4 KiB each; those of unlinked tables until they are freed */
-    uint64_t mapped[ASPACE_LEVELS_MAX];  /* leaves present now, by level; counted by a walk when read */
-    uint64_t flushes, full_flushes;      /* TLB invalidations asked of the HAL */
+    uint64_t frames; /* data frames owned, 4 KiB each; those of unlinked tables until they are freed */
+    uint64_t mapped[ASPACE_LEVELS_MAX]; /* leaves present now, by level; counted by a walk when read */
+    uint64_t flushes, full_flushes;     /* TLB invalidations asked of the HAL */
     uint64_t flushed_entries;
     uint64_t splits, collapses, migrations, retries;
     uint64_t cow_copies;

@@ -61,7 +61,7 @@ ASPACE_MUST_CHECK int aspace_frame_alloc(struct aspace_host *host, unsigned orde
 void aspace_frame_fill(struct aspace_frame *f, uint8_t byte);
 void *aspace_frame_data(const struct aspace_frame *f);
 uint64_t aspace_frame_bytes(const struct aspace_frame *f);
-void aspace_frame_release(struct aspace_frame *f); /* f becomes empty; releasing an empty frame does nothing */
+void aspace_frame_release(struct aspace_frame *f);     /* f becomes empty; releasing an empty frame does nothing */
 aspace_pa_t aspace_frame_take(struct aspace_frame *f); /* ownership passes to the caller, who frees through the HAL */
 
 #ifdef __cplusplus

@@ -28,33 +28,33 @@ enum fmt_family { FMT_EPT, FMT_X86, FMT_ARM_S1, FMT_ARM_S2, FMT_RISCV, FMT_LOONG
 struct fmt {
     enum aspace_format id;
     enum fmt_family family;
-    uint8_t levels;                 /* the root is at level levels - 1 */
-    uint8_t input_bits;             /* input addresses are below 2^input_bits (lower half where addresses are signed) */
-    uint8_t output_bits;            /* widest physical address an entry can hold */
-    uint8_t root_order;             /* the root is 2^root_order frames, aligned to its size */
-    uint8_t leaf_levels;            /* bit n: a leaf may be at level n */
-    uint8_t run_lg2;                /* log2 of entries in a contiguous run at level 0; 0 if there are none */
+    uint8_t levels;      /* the root is at level levels - 1 */
+    uint8_t input_bits;  /* input addresses are below 2^input_bits (lower half where addresses are signed) */
+    uint8_t output_bits; /* widest physical address an entry can hold */
+    uint8_t root_order;  /* the root is 2^root_order frames, aligned to its size */
+    uint8_t leaf_levels; /* bit n: a leaf may be at level n */
+    uint8_t run_lg2;     /* log2 of entries in a contiguous run at level 0; 0 if there are none */
     bool stage2;
-    bool has_user;                  /* tells user from privileged */
-    bool break_before_make;         /* changing the leaf size needs an invalidation in between */
-    uint8_t bits[FMT_LEVELS_MAX];   /* index bits of each level; the root's include those above the ordinary table's */
-    uint8_t shift[FMT_LEVELS_MAX];  /* log2 of the bytes an entry spans */
+    bool has_user;                 /* tells user from privileged */
+    bool break_before_make;        /* changing the leaf size needs an invalidation in between */
+    uint8_t bits[FMT_LEVELS_MAX];  /* index bits of each level; the root's include those above the ordinary table's */
+    uint8_t shift[FMT_LEVELS_MAX]; /* log2 of the bytes an entry spans */
 };
 
 /* What depends on the space's configuration: computed once by fmt_init, constant afterwards. */
 struct fmt_ctx {
-    uint64_t absent[2];             /* OR-ed into every entry that is not present: [0] level 0, [1] directories */
-    uint64_t attr[2 * 16];          /* leaf bits of attribute a: [a]; with ASPACE_ATTR_ENCRYPTED: [16 + a] */
-    uint32_t attr_ok;               /* bit a (or 16 + a): the attribute can be expressed */
-    uint64_t attr_mask;             /* all bits that belong to the attribute in a leaf of level 0, encrypt bit included */
+    uint64_t absent[2];    /* OR-ed into every entry that is not present: [0] level 0, [1] directories */
+    uint64_t attr[2 * 16]; /* leaf bits of attribute a: [a]; with ASPACE_ATTR_ENCRYPTED: [16 + a] */
+    uint32_t attr_ok;      /* bit a (or 16 + a): the attribute can be expressed */
+    uint64_t attr_mask;    /* all bits that belong to the attribute in a leaf of level 0, encrypt bit included */
     uint32_t features;
-    uint64_t pa_end;                /* physical addresses are below this */
-    uint64_t encrypt;               /* the encrypt bit, or 0 */
-    uint64_t table_bits;            /* constant bits of an entry that points to a table */
-    uint8_t leaf_levels;            /* F->leaf_levels less what features and configuration forbid */
-    uint8_t run_lg2;                /* F->run_lg2 if the feature is there, else 0 */
-    uint64_t mair, pat;             /* effective memory-type register */
-    uint64_t control;               /* aspace_registers.control */
+    uint64_t pa_end;     /* physical addresses are below this */
+    uint64_t encrypt;    /* the encrypt bit, or 0 */
+    uint64_t table_bits; /* constant bits of an entry that points to a table */
+    uint8_t leaf_levels; /* F->leaf_levels less what features and configuration forbid */
+    uint8_t run_lg2;     /* F->run_lg2 if the feature is there, else 0 */
+    uint64_t mair, pat;  /* effective memory-type register */
+    uint64_t control;    /* aspace_registers.control */
 };
 
 extern const struct fmt fmt_table[ASPACE_FMT_COUNT]; /* src/format/formats.c, indexed by enum aspace_format */

@@ -5,7 +5,7 @@
 
 /* In the place of record 0 of a page. A page with a free record is on host->area_partial (by its node). */
 struct page_head {
-    uint32_t free; /* bit n: record n is free and in no magazine; bit 0 never */
+    uint32_t free;  /* bit n: record n is free and in no magazine; bit 0 never */
     uint32_t first; /* index of record 0 */
     struct node *node;
 };

@@ -24,7 +24,7 @@ struct area {
     aspace_va_t va_base; /* of the map call: offsets count from here for as long as any page of it lives */
     uint64_t size;
     uint64_t id;
-    aspace_pa_t pa; /* LINEAR, ROM: of va_base */
+    aspace_pa_t pa;  /* LINEAR, ROM: of va_base */
     uint64_t offset; /* CUSTOM: object offset of va_base */
     uint64_t cookie;
     const struct aspace_backend *backend;

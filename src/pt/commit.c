@@ -223,8 +223,8 @@ static void unmap_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned l
         if (area->flags & (AREA_OWNED | AREA_CUSTOM)) {
             pages = 0;
             for (unsigned k = g.lo; k < g.hi; k++)
-                pages += give_up(op, n, k, slot_xchg(slots + k, op_vacant(op, 0)),
-                                 seg_va + ((uint64_t)(k - g.lo) << 12));
+                pages +=
+                    give_up(op, n, k, slot_xchg(slots + k, op_vacant(op, 0)), seg_va + ((uint64_t)(k - g.lo) << 12));
         } else {
             clear_plain(op, n, g, seg_va, area);
         }
@@ -257,8 +257,7 @@ static bool unmap_whole(struct op *op, struct node *n, unsigned i, aspace_va_t v
 {
     uint64_t *slot = node_slots(n) + i, e = slot_peek(slot);
     switch (slot_kind(op->F, n->level, e)) {
-    case SLOT_EMPTY:
-        return false;
+    case SLOT_EMPTY: return false;
     case SLOT_TABLE:
         if (!pt_child(op->pt, e)->doomed)
             op_commit_unmap(op, pt_child(op->pt, e), va, va + slot_span(op->F, n->level));
@@ -280,8 +279,8 @@ static void unmap_part(struct op *op, struct node *n, unsigned i, aspace_va_t va
     enum slot_kind kind = slot_kind(op->F, n->level, e);
     if (kind == SLOT_EMPTY)
         return;
-    struct node *child = kind == SLOT_TABLE ? pt_child(op->pt, e)
-                                            : op_open(op, n, i, va & ~(slot_span(op->F, n->level) - 1));
+    struct node *child =
+        kind == SLOT_TABLE ? pt_child(op->pt, e) : op_open(op, n, i, va & ~(slot_span(op->F, n->level) - 1));
     op_commit_unmap(op, child, va, end);
 }
 
@@ -311,11 +310,8 @@ void op_commit_unmap(struct op *op, struct node *n, aspace_va_t va, aspace_va_t 
 
 static uint64_t unpark(const struct op *op, const struct area *area, unsigned level, uint64_t e, uint32_t rights)
 {
-    uint64_t leaf = fmt_leaf(op->F, op->C, level, rights, area->attr) |
-                    fmt_addr_bits(op->F, slot_parked_pa(op->F, e));
-    return op->C->features & ASPACE_FEAT_AD
-               ? fmt_with_ad(op->F, leaf, e & SLOT_PARKED_A, e & SLOT_PARKED_D)
-               : leaf;
+    uint64_t leaf = fmt_leaf(op->F, op->C, level, rights, area->attr) | fmt_addr_bits(op->F, slot_parked_pa(op->F, e));
+    return op->C->features & ASPACE_FEAT_AD ? fmt_with_ad(op->F, leaf, e & SLOT_PARKED_A, e & SLOT_PARKED_D) : leaf;
 }
 
 static void sync_icache(const struct op *op, aspace_pa_t pa, unsigned level)
@@ -340,8 +336,7 @@ static uint64_t protected_slot(const struct op *op, const struct node *n, unsign
         if (area->flags & AREA_CUSTOM)
             rights &= SLOT_PARKED_RIGHTS(e);
         return rights ? unpark(op, area, n->level, e, rights) : e;
-    default: /* ARMED, or BUSY by R3 */
-        return slot_armed(op->C, n->level, v, area_how(area));
+    default: /* ARMED, or BUSY by R3 */ return slot_armed(op->C, n->level, v, area_how(area));
     }
 }
 

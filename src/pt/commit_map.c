@@ -35,12 +35,9 @@ static bool placeable(const struct op *op, unsigned level, aspace_va_t va, aspac
     if (!covers(op, level, va, end))
         return false;
     switch ((enum map_source)m->source) {
-    case MAP_ARM:
-        return true;
-    case MAP_LINEAR:
-        return level <= m->max_level && op->C->leaf_levels >> level & 1;
-    case MAP_FRAMES:
-        return (frame_next(m) & 4095) == level_order(op->F, level);
+    case MAP_ARM: return true;
+    case MAP_LINEAR: return level <= m->max_level && op->C->leaf_levels >> level & 1;
+    case MAP_FRAMES: return (frame_next(m) & 4095) == level_order(op->F, level);
     }
     return false;
 }

@@ -13,7 +13,7 @@
 enum item { ITEM_FRAME, ITEM_CUSTOM, ITEM_TABLE, ITEM_PAGE, ITEM_AREA };
 enum { PAGE_WORDS = 511, FREE_BATCH = 64, DUE = 64, POLL_EVERY = 15 };
 
-#define ITEM_TYPE(w) ((enum item)((w) & 7))
+#define ITEM_TYPE(w) ((enum item)((w)&7))
 #define ITEM_ORDER(w) ((unsigned)(w) >> 3 & 0x3f)
 #define ITEM_PA(w) ((w) & ~4095ull)
 #define ITEM_POINTER(w) ((void *)(uintptr_t)((w) & ~7ull))
@@ -122,9 +122,19 @@ void gather_flush(struct gather *g)
     uint64_t active[CPU_WORDS];
     if (whom_to_ask(pt, active) && hal->tlb_flush) {
         struct aspace_flush f = {
-            .tag = pt->tag, .va = g->va, .end = g->end, .root = pt->root_pa, .entries = g->entries,
-            .stride_lg2 = g->min_lg2, .max_lg2 = g->max_lg2, .leaf_only = !g->tables, .full = full,
-            .stage2 = pt->F->stage2, .active = active, .active_words = CPU_WORDS, .space = pt->owner,
+            .tag = pt->tag,
+            .va = g->va,
+            .end = g->end,
+            .root = pt->root_pa,
+            .entries = g->entries,
+            .stride_lg2 = g->min_lg2,
+            .max_lg2 = g->max_lg2,
+            .leaf_only = !g->tables,
+            .full = full,
+            .stage2 = pt->F->stage2,
+            .active = active,
+            .active_words = CPU_WORDS,
+            .space = pt->owner,
         };
         hal->tlb_flush(pt->host->ctx, &f);
         if (hal->tlb_wait)
@@ -209,12 +219,10 @@ static int64_t harvest_leaf(const struct pt *pt, const uint64_t *slots, struct s
 {
     switch (pt->F->id) {
 #define ASPACE_X(id, name)                                                                                             \
-    case ASPACE_FMT_##id:                                                                                              \
-        return harvest_leaf_fmt(&fmt_const_##id, pt, slots, g, f);
+    case ASPACE_FMT_##id: return harvest_leaf_fmt(&fmt_const_##id, pt, slots, g, f);
         ASPACE_FORMATS(ASPACE_X)
 #undef ASPACE_X
-    default:
-        return 0;
+    default: return 0;
     }
 }
 
@@ -287,9 +295,7 @@ static void release_page(struct aspace_host *host, struct node *page)
     const uint64_t *w = node_slots(page) + 1, *end = w + page->count;
     for (; w < end; w++) {
         switch (ITEM_TYPE(*w)) {
-        case ITEM_FRAME:
-            free_frame(&f, ITEM_PA(*w), ITEM_ORDER(*w));
-            break;
+        case ITEM_FRAME: free_frame(&f, ITEM_PA(*w), ITEM_ORDER(*w)); break;
         case ITEM_CUSTOM: {
             struct area *area = area_get(host, (uint32_t)(w[1] >> 40));
             release_custom(area, w[1] & ((1ull << 40) - 1), ITEM_PA(*w), ITEM_ORDER(*w));
@@ -301,12 +307,8 @@ static void release_page(struct aspace_host *host, struct node *page)
             harvest((struct pt *)(uintptr_t)w[1], ITEM_POINTER(*w), w[2], &f);
             w += 2;
             break;
-        case ITEM_PAGE:
-            pool_free(host, ITEM_POINTER(*w));
-            break;
-        case ITEM_AREA:
-            release_area(host, ITEM_POINTER(*w));
-            break;
+        case ITEM_PAGE: pool_free(host, ITEM_POINTER(*w)); break;
+        case ITEM_AREA: release_area(host, ITEM_POINTER(*w)); break;
         }
     }
     freer_flush(&f);

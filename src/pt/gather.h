@@ -7,8 +7,8 @@
 #ifndef PT_GATHER_H
 #define PT_GATHER_H
 
-#include "pt/pt.h"
 #include "pt/pool.h"
+#include "pt/pt.h"
 
 enum { GATHER_INLINE = 48 };
 

@@ -129,11 +129,11 @@ int pt_migrate(struct pt *pt, aspace_va_t va, aspace_pa_t new_pa)
 
 struct collapse {
     struct node *parent, *child;
-    unsigned i;      /* slot of the parent */
+    unsigned i; /* slot of the parent */
     value_t value;
     struct area *area;
-    aspace_va_t va;  /* of the huge page */
-    aspace_pa_t pa;  /* of the huge frame */
+    aspace_va_t va; /* of the huge page */
+    aspace_pa_t pa; /* of the huge frame */
 };
 
 /* Parent and child locked, in this order; or RETRY. */
@@ -236,7 +236,7 @@ static int collapse_owned(struct op *op, struct collapse *c)
         uint64_t e = slot_load(slots + k);
         do {
             bool present = fmt_present(F, level, e);
-            kept = present ? slot_park(F, op->C, level, e, k)
+            kept = present                              ? slot_park(F, op->C, level, e, k)
                    : slot_absent_kind(e) == SLOT_PARKED ? e
                                                         : op_busy(op, level);
         } while (!slot_cas(slots + k, &e, kept));

@@ -29,7 +29,7 @@ struct node {
     uint8_t doomed;   /* the owner of the lock will unlink it */
     uint8_t building; /* advisory: a CPU is making a child for one of its ARMED slots */
     uint8_t level;
-    uint8_t order;    /* of the run of frames that the table is */
+    uint8_t order;      /* of the run of frames that the table is */
     struct node *dense; /* page that holds a value for each slot, when the segments are not enough */
     struct node *next;
     struct seg segs[NODE_SEGS];

@@ -15,23 +15,23 @@ struct op {
     const struct fmt_ctx *C;
     enum op_kind kind;
     bool replace;
-    bool batch;     /* more than one range */
-    bool lock_all;  /* R2: restarted too often, or a batch */
+    bool batch;       /* more than one range */
+    bool lock_all;    /* R2: restarted too often, or a batch */
     bool clear_first; /* MAP: something must be unlinked, and flushed, before it is mapped over */
-    bool busied;    /* R3 was applied somewhere: put back on abort */
+    bool busied;      /* R3 was applied somewhere: put back on abort */
     uint8_t restarts;
     uint32_t tag;
-    uint32_t rights; /* PROTECT */
-    aspace_va_t va, end; /* hull */
-    struct pt_map *map;  /* MAP: the range being worked on */
-    struct node *top;    /* where plan and commit start */
-    struct node *locked; /* by `next` */
-    struct node *pages;  /* prepared: tables and dense pages */
+    uint32_t rights;         /* PROTECT */
+    aspace_va_t va, end;     /* hull */
+    struct pt_map *map;      /* MAP: the range being worked on */
+    struct node *top;        /* where plan and commit start */
+    struct node *locked;     /* by `next` */
+    struct node *pages;      /* prepared: tables and dense pages */
     struct node *spill_root; /* prepared: dense page of a root larger than one page */
-    uint64_t have, need; /* pages; need counts tables and dense pages */
-    uint64_t tables;     /* of need: tables, for the quota */
-    uint64_t quota;      /* tables accounted in advance, not yet made */
-    uint64_t words;      /* items for the gather */
+    uint64_t have, need;     /* pages; need counts tables and dense pages */
+    uint64_t tables;         /* of need: tables, for the quota */
+    uint64_t quota;          /* tables accounted in advance, not yet made */
+    uint64_t words;          /* items for the gather */
     bool need_spill_root;
     struct aspace_range *culprit;
     struct gather g;
@@ -76,12 +76,12 @@ static inline aspace_va_t slot_clip(const struct fmt *F, unsigned level, aspace_
 }
 
 void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, aspace_va_t end);
-int op_prepare(struct op *op);  /* get what op->need, words and need_spill_root ask for; outside of the section */
-void op_end(struct op *op);     /* flush, unlock, leave the section */
-void op_fini(struct op *op);    /* release items and what was prepared for nothing; outside of the section */
+int op_prepare(struct op *op); /* get what op->need, words and need_spill_root ask for; outside of the section */
+void op_end(struct op *op);    /* flush, unlock, leave the section */
+void op_fini(struct op *op);   /* release items and what was prepared for nothing; outside of the section */
 void op_lock(struct op *op, struct node *n); /* and enter into op->locked */
 void op_unlock_all(struct op *op);
-struct node *op_take_page(struct op *op);    /* cannot fail: the plan counted it */
+struct node *op_take_page(struct op *op);                /* cannot fail: the plan counted it */
 struct node *op_new_node(struct op *op, unsigned level); /* a table to be, private, its slots undefined */
 void op_publish_table(struct op *op, struct node *n, unsigned i, const struct node *child);
 

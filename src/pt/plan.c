@@ -225,11 +225,8 @@ static int plan_slot(struct op *op, struct node *n, bool locked, aspace_va_t va,
             }
             return plan_mapped_slot(op, n, i, va, end);
         case SLOT_LEAF:
-        case SLOT_PARKED:
-            return locked ? plan_mapped_slot(op, n, i, va, end) : OP_RESTART;
-        case SLOT_BUSY: /* another's, if the node is not locked by us */
-            ASSERT(!locked);
-            return OP_RESTART;
+        case SLOT_PARKED: return locked ? plan_mapped_slot(op, n, i, va, end) : OP_RESTART;
+        case SLOT_BUSY: /* another's, if the node is not locked by us */ ASSERT(!locked); return OP_RESTART;
         }
     }
 }

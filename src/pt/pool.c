@@ -4,8 +4,8 @@
 
 /* Lives in the place of the descriptor of the chunk's own first frame. */
 struct chunk {
-    uint64_t free; /* bit n: frame n is free; bit 0 never */
-    uint64_t all;  /* what `free` is when nothing is used */
+    uint64_t free;             /* bit n: frame n is free; bit 0 never */
+    uint64_t all;              /* what `free` is when nothing is used */
     struct chunk *next, *prev; /* on host->chunks: exactly when `free` is not 0 */
 };
 _Static_assert(sizeof(struct chunk) <= NODE_BYTES, "a chunk's header replaces one descriptor");

@@ -33,7 +33,7 @@ struct pt {
     struct node *root;
     uint64_t *root_slots;
     aspace_va_t base, end;
-    uint8_t top; /* level of the root */
+    uint8_t top;       /* level of the root */
     uint8_t max_level; /* largest leaf level in use */
     uint16_t fault_around;
     uint32_t tag;

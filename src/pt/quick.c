@@ -8,8 +8,8 @@
 
 enum { QUICK_FRAMES = 32 }; /* fits the gather without a reserved page */
 
-static inline __attribute__((always_inline)) struct node *leaf_table_fmt(const struct fmt *const F,
-                                                                         const struct pt *pt, aspace_va_t va)
+static inline __attribute__((always_inline)) struct node *leaf_table_fmt(const struct fmt *const F, const struct pt *pt,
+                                                                         aspace_va_t va)
 {
     struct walk w;
     walk_to(F, pt, va, &w);
@@ -20,12 +20,10 @@ static struct node *leaf_table(const struct pt *pt, aspace_va_t va)
 {
     switch (pt->F->id) {
 #define ASPACE_X(id, name)                                                                                             \
-    case ASPACE_FMT_##id:                                                                                              \
-        return leaf_table_fmt(&fmt_const_##id, pt, va);
+    case ASPACE_FMT_##id: return leaf_table_fmt(&fmt_const_##id, pt, va);
         ASPACE_FORMATS(ASPACE_X)
 #undef ASPACE_X
-    default:
-        return NULL;
+    default: return NULL;
     }
 }
 

@@ -37,10 +37,10 @@ struct pt_map {
     struct area *area;
     value_t value;
     uint8_t source;
-    uint8_t max_level;    /* LINEAR: of leaves; FRAMES: as far as all frames allow */
-    uint16_t at;          /* FRAMES: next word in the first page */
-    struct node *frames;  /* FRAMES: pages of words, pa | order, in ascending va; the first at a multiple of its size */
-    struct pt_map *next;  /* ascending */
+    uint8_t max_level;   /* LINEAR: of leaves; FRAMES: as far as all frames allow */
+    uint16_t at;         /* FRAMES: next word in the first page */
+    struct node *frames; /* FRAMES: pages of words, pa | order, in ascending va; the first at a multiple of its size */
+    struct pt_map *next; /* ascending */
 };
 _Static_assert(sizeof(struct pt_map) <= 64, "aspace_map.reserved holds one");
 

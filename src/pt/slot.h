@@ -24,7 +24,7 @@
 
 /* A mapping value: what a slot maps to, apart from the frame. 0: nothing. */
 typedef uint32_t value_t;
-#define VALUE_INDEX(v) ((v) & 0xffffffu)
+#define VALUE_INDEX(v) ((v)&0xffffffu)
 #define VALUE_RIGHTS(v) ((v) >> 24 & 0xfu)
 #define VALUE(index, rights) ((value_t)(index) | (value_t)(rights) << 24)
 
@@ -84,8 +84,7 @@ static inline uint64_t slot_park_xor(const struct fmt *F)
 static inline uint64_t slot_parked(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t pa,
                                    uint64_t state)
 {
-    return C->absent[level > 0] | (pa ^ slot_park_xor(F)) | state |
-           (uint64_t)SLOT_PARKED << SLOT_KIND_SHIFT;
+    return C->absent[level > 0] | (pa ^ slot_park_xor(F)) | state | (uint64_t)SLOT_PARKED << SLOT_KIND_SHIFT;
 }
 
 /* The marker that keeps a leaf's frame, its rights, accessed and dirty. */

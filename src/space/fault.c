@@ -201,9 +201,14 @@ static enum aspace_fault_result ask_backend(struct fault *f, const struct area *
                                             struct aspace_page *page)
 {
     struct aspace_fill fill = {
-        .space = f->s, .ctx = area->ctx, .area_id = area->id, .va = f->va & ~4095ull,
+        .space = f->s,
+        .ctx = area->ctx,
+        .area_id = area->id,
+        .va = f->va & ~4095ull,
         .offset = area->offset + ((f->va & ~4095ull) - area->va_base),
-        .access = f->need, .rights = rights, .max_order = level_order(f->pt->F, level),
+        .access = f->need,
+        .rights = rights,
+        .max_order = level_order(f->pt->F, level),
     };
     *page = (struct aspace_page){.pa = ASPACE_PA_NONE};
     enum aspace_fault_result r = area->backend->fill(&fill, page);
@@ -251,14 +256,10 @@ static enum aspace_fault_result fill_custom(struct fault *f, struct area *area, 
 static enum aspace_fault_result verdict(const struct fault *f, const struct area *area)
 {
     switch ((enum aspace_kind)area->kind) {
-    case ASPACE_KIND_TRAP:
-        return answer(f, area, ASPACE_FAULT_TRAP);
-    case ASPACE_KIND_GUARD:
-        return answer(f, area, ASPACE_FAULT_GUARD);
-    case ASPACE_KIND_ROM:
-        return answer(f, area, f->need & ASPACE_W ? ASPACE_FAULT_TRAP : ASPACE_FAULT_PERMISSION);
-    default:
-        return answer(f, area, ASPACE_FAULT_PERMISSION);
+    case ASPACE_KIND_TRAP: return answer(f, area, ASPACE_FAULT_TRAP);
+    case ASPACE_KIND_GUARD: return answer(f, area, ASPACE_FAULT_GUARD);
+    case ASPACE_KIND_ROM: return answer(f, area, f->need & ASPACE_W ? ASPACE_FAULT_TRAP : ASPACE_FAULT_PERMISSION);
+    default: return answer(f, area, ASPACE_FAULT_PERMISSION);
     }
 }
 
@@ -268,8 +269,8 @@ static enum aspace_fault_result on_armed(struct fault *f)
     struct area *area = value_area(f->pt->host, v);
     if (area->flags & AREA_STATIC || f->need & ~VALUE_RIGHTS(v))
         return verdict(f, area);
-    enum aspace_fault_result r = area->flags & AREA_CUSTOM ? fill_custom(f, area, VALUE_RIGHTS(v))
-                                                           : fill_owned(f, area, VALUE_RIGHTS(v));
+    enum aspace_fault_result r =
+        area->flags & AREA_CUSTOM ? fill_custom(f, area, VALUE_RIGHTS(v)) : fill_owned(f, area, VALUE_RIGHTS(v));
     if (r == ASPACE_FAULT_DONE && area->flags & AREA_COUNT)
         seam_add(&area->faults, 1);
     return r;
@@ -286,7 +287,8 @@ static enum aspace_fault_result upgrade(struct fault *f, const struct area *area
     if (r != ASPACE_FAULT_DONE)
         return answer(f, area, r);
     uint32_t now = page.rights ? page.rights : rights;
-    bool same = page.pa == pa && page.order == level_order(pt->F, f->w.level) && page_is_good(f, &page, f->w.level, rights);
+    bool same =
+        page.pa == pa && page.order == level_order(pt->F, f->w.level) && page_is_good(f, &page, f->w.level, rights);
     if (same && publish(f, parked ? make_leaf(f, f->w.level, area, now, pa)
                                   : fmt_with_rights(pt->F, &pt->C, f->w.level, f->w.e, now))) {
         release_page(f, area, &page); /* the mapping holds one reference, not two */
@@ -326,13 +328,10 @@ static enum aspace_fault_result on_filled(struct fault *f)
 static enum aspace_fault_result on_slot(struct fault *f)
 {
     switch (f->w.kind) {
-    case SLOT_EMPTY:
-        return ASPACE_FAULT_NO_AREA;
-    case SLOT_ARMED:
-        return on_armed(f);
+    case SLOT_EMPTY: return ASPACE_FAULT_NO_AREA;
+    case SLOT_ARMED: return on_armed(f);
     case SLOT_PARKED:
-    case SLOT_LEAF:
-        return on_filled(f);
+    case SLOT_LEAF: return on_filled(f);
     default:
         for (int i = 0; i < WALK_SPINS && slot_load(f->w.slots + f->w.index) == f->w.e; i++)
             aspace_pause();
@@ -390,9 +389,10 @@ static void fault_around(struct pt *pt, aspace_va_t va, const struct walk *w)
 
 /* ------------------------------------------------------------------------------------------------- the fast path */
 
-static inline __attribute__((always_inline)) enum aspace_fault_result
-fault_fast(const struct fmt *const F, struct aspace *s, aspace_va_t va, uint32_t access,
-           struct aspace_fault_info *info)
+static inline __attribute__((always_inline)) enum aspace_fault_result fault_fast(const struct fmt *const F,
+                                                                                 struct aspace *s, aspace_va_t va,
+                                                                                 uint32_t access,
+                                                                                 struct aspace_fault_info *info)
 {
     struct pt *pt = &s->pt;
     struct aspace_host *host = pt->host;
@@ -421,8 +421,7 @@ fault_fast(const struct fmt *const F, struct aspace *s, aspace_va_t va, uint32_t
     return fault_general(s, va, access, info);
 }
 
-enum aspace_fault_result aspace_fault(struct aspace *s, aspace_va_t va, uint32_t access,
-                                      struct aspace_fault_info *info)
+enum aspace_fault_result aspace_fault(struct aspace *s, aspace_va_t va, uint32_t access, struct aspace_fault_info *info)
 {
     aspace_trace(fault, s, va, access);
     if (UNLIKELY(!space_contains(s, va))) {
@@ -435,12 +434,10 @@ enum aspace_fault_result aspace_fault(struct aspace *s, aspace_va_t va, uint32_t
     }
     switch (s->pt.F->id) {
 #define ASPACE_X(id, name)                                                                                             \
-    case ASPACE_FMT_##id:                                                                                              \
-        return fault_fast(&fmt_const_##id, s, va, access, info);
+    case ASPACE_FMT_##id: return fault_fast(&fmt_const_##id, s, va, access, info);
         ASPACE_FORMATS(ASPACE_X)
 #undef ASPACE_X
-    default:
-        return ASPACE_FAULT_NO_AREA;
+    default: return ASPACE_FAULT_NO_AREA;
     }
 }
 
@@ -448,18 +445,12 @@ static int populate_error(enum aspace_fault_result r)
 {
     switch (r) {
     case ASPACE_FAULT_DONE:
-    case ASPACE_FAULT_SPURIOUS:
-        return ASPACE_E_OK;
-    case ASPACE_FAULT_NO_MEMORY:
-        return ASPACE_E_NO_MEMORY;
-    case ASPACE_FAULT_CLOSED:
-        return ASPACE_E_CLOSED;
-    case ASPACE_FAULT_NO_AREA:
-        return ASPACE_E_NOT_MAPPED;
-    case ASPACE_FAULT_RETRY:
-        return ASPACE_E_RETRY;
-    default:
-        return ASPACE_E_FAULT;
+    case ASPACE_FAULT_SPURIOUS: return ASPACE_E_OK;
+    case ASPACE_FAULT_NO_MEMORY: return ASPACE_E_NO_MEMORY;
+    case ASPACE_FAULT_CLOSED: return ASPACE_E_CLOSED;
+    case ASPACE_FAULT_NO_AREA: return ASPACE_E_NOT_MAPPED;
+    case ASPACE_FAULT_RETRY: return ASPACE_E_RETRY;
+    default: return ASPACE_E_FAULT;
     }
 }
 

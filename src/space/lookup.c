@@ -61,12 +61,10 @@ int aspace_translate(struct aspace *s, aspace_va_t va, struct aspace_translation
         return ASPACE_E_RANGE;
     switch (s->pt.F->id) {
 #define ASPACE_X(id, name)                                                                                             \
-    case ASPACE_FMT_##id:                                                                                              \
-        return translate_fmt(&fmt_const_##id, s, va, t);
+    case ASPACE_FMT_##id: return translate_fmt(&fmt_const_##id, s, va, t);
         ASPACE_FORMATS(ASPACE_X)
 #undef ASPACE_X
-    default:
-        return ASPACE_E_RANGE;
+    default: return ASPACE_E_RANGE;
     }
 }
 
@@ -156,12 +154,10 @@ int aspace_translate_limit(struct aspace *s, aspace_va_t va, uint64_t cap, struc
         return ASPACE_E_RANGE;
     switch (s->pt.F->id) {
 #define ASPACE_X(id, name)                                                                                             \
-    case ASPACE_FMT_##id:                                                                                              \
-        return limit_fmt(&fmt_const_##id, s, va, cap, t);
+    case ASPACE_FMT_##id: return limit_fmt(&fmt_const_##id, s, va, cap, t);
         ASPACE_FORMATS(ASPACE_X)
 #undef ASPACE_X
-    default:
-        return ASPACE_E_RANGE;
+    default: return ASPACE_E_RANGE;
     }
 }
 
@@ -307,7 +303,8 @@ int aspace_doorbell_match(struct aspace *s, aspace_va_t va, uint32_t width, uint
         const struct area *a = value_area(pt->host, slot_armed_value(w.e));
         for (uint32_t i = 0; i < a->doorbell_count && rc; i++) {
             const struct aspace_doorbell *d = &a->doorbells[i];
-            if (d->offset == va - a->va_base && (!d->width || d->width == width) && (d->any_value || d->value == value)) {
+            if (d->offset == va - a->va_base && (!d->width || d->width == width) &&
+                (d->any_value || d->value == value)) {
                 *cookie = d->cookie;
                 rc = ASPACE_E_OK;
             }

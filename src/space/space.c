@@ -14,7 +14,8 @@ int aspace_host_init(struct aspace_host *host, const struct aspace_hal *hal, voi
     if (!host || !hal || !hal->alloc || !hal->free || cpus > ASPACE_CPUS_MAX || order > 6)
         return ASPACE_E_INVALID;
     bool hooks = hal->smr_enter != NULL;
-    if (hooks != !!hal->smr_leave || hooks != !!hal->smr_goal || hooks != !!hal->smr_passed || (config && (unsigned)config->smr > ASPACE_SMR_QSBR))
+    if (hooks != !!hal->smr_leave || hooks != !!hal->smr_goal || hooks != !!hal->smr_passed ||
+        (config && (unsigned)config->smr > ASPACE_SMR_QSBR))
         return ASPACE_E_INVALID;
     memset(host, 0, ASPACE_HOST_BYTES(cpus));
     host->hal = hal;

@@ -11,9 +11,9 @@
 #include "sync/seam.h"
 
 enum {
-    MAGAZINE = 64,         /* tables and record indices a CPU keeps at hand */
-    AREA_DIRECTORY = 512,  /* pages of record pages: 512 * 512 * 32 indices */
-    EMERGENCY_PAGES = 4,   /* held back so that an unmap of whole areas cannot fail */
+    MAGAZINE = 64,        /* tables and record indices a CPU keeps at hand */
+    AREA_DIRECTORY = 512, /* pages of record pages: 512 * 512 * 32 indices */
+    EMERGENCY_PAGES = 4,  /* held back so that an unmap of whole areas cannot fail */
 };
 
 struct node;
@@ -27,8 +27,8 @@ struct host_cpu {
     struct node *limbo_open;  /* page being filled */
     struct node *limbo_first; /* closed pages, oldest first */
     struct node *limbo_last;
-    uint32_t limbo_polls;     /* own CPU only: not every operation asks whether a grace period has passed */
-    uint32_t releasing;       /* items taken from a list are being freed by this CPU */
+    uint32_t limbo_polls; /* own CPU only: not every operation asks whether a grace period has passed */
+    uint32_t releasing;   /* items taken from a list are being freed by this CPU */
 
     uint32_t n_tables; /* own CPU only, as are all below; aspace_trim requires that no call is in progress elsewhere */
     uint32_t n_areas;
@@ -52,11 +52,11 @@ struct aspace_host {
     uint64_t spaces;
 
     uint32_t lock __attribute__((aligned(ASPACE_CACHE_LINE))); /* guards all below */
-    struct chunk *chunks;                                     /* chunks with a free page, in no order */
+    struct chunk *chunks;                                      /* chunks with a free page, in no order */
     struct node *emergency;
     uint32_t n_emergency;
-    uint32_t area_pages;         /* record pages, free or not: the next index to grow at */
-    struct node *area_partial;   /* record pages with free slots */
+    uint32_t area_pages;       /* record pages, free or not: the next index to grow at */
+    struct node *area_partial; /* record pages with free slots */
     struct area **area_dir[AREA_DIRECTORY];
 
     struct host_cpu cpu[];

@@ -23,9 +23,9 @@ enum {
 
 /* Interrupt controller, UART, GPIO; not the flash below. The clock between them is emulated. */
 static const struct guest_device devices[] = {
-    { .va = GIC, .bytes = RTC - GIC, .kind = ASPACE_KIND_LINEAR, .attr = ASPACE_ATTR_DEVICE },
-    { .va = RTC, .bytes = 0x1000, .kind = ASPACE_KIND_TRAP },
-    { .va = GPIO, .bytes = RAM - GPIO, .kind = ASPACE_KIND_LINEAR, .attr = ASPACE_ATTR_DEVICE },
+    {.va = GIC, .bytes = RTC - GIC, .kind = ASPACE_KIND_LINEAR, .attr = ASPACE_ATTR_DEVICE},
+    {.va = RTC, .bytes = 0x1000, .kind = ASPACE_KIND_TRAP},
+    {.va = GPIO, .bytes = RAM - GPIO, .kind = ASPACE_KIND_LINEAR, .attr = ASPACE_ATTR_DEVICE},
 };
 
 const struct arch arch = {
@@ -148,7 +148,7 @@ size_t arch_guest_fdt(const void *host, const struct guest_layout *guest, void *
 {
     static struct fdt_writer writer;
     struct fdt_reader reader;
-    struct fdt_token token, node = { .name = "" };
+    struct fdt_token token, node = {.name = ""};
     unsigned cpu = 0;
     if (!fdt_open(&reader, host))
         return 0;

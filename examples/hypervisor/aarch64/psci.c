@@ -20,7 +20,7 @@
 
 static uint64_t firmware(uint64_t function, uint64_t a, uint64_t b, uint64_t c)
 {
-    uint64_t x[8] = { function, a, b, c };
+    uint64_t x[8] = {function, a, b, c};
     smc_call(x);
     return x[0];
 }
@@ -54,24 +54,16 @@ static uint64_t cpu_on(uint64_t mpidr, uint64_t entry, uint64_t arg)
 void psci_handle(struct vcpu_regs *regs)
 {
     switch (regs->x[0]) {
-    case PSCI_CPU_ON:
-        regs->x[0] = cpu_on(regs->x[1], regs->x[2], regs->x[3]);
-        break;
-    case PSCI_CPU_OFF:
-        hyp_vcpu_off();
-    case PSCI_SYSTEM_OFF:
-        hyp_guest_exit(NULL);
+    case PSCI_CPU_ON: regs->x[0] = cpu_on(regs->x[1], regs->x[2], regs->x[3]); break;
+    case PSCI_CPU_OFF: hyp_vcpu_off();
+    case PSCI_SYSTEM_OFF: hyp_guest_exit(NULL);
     case PSCI_SYSTEM_RESET:
-    case PSCI_SYSTEM_RESET2:
-        hyp_guest_exit("the guest asks for a reset: it has panicked");
+    case PSCI_SYSTEM_RESET2: hyp_guest_exit("the guest asks for a reset: it has panicked");
     case PSCI_VERSION:
     case PSCI_AFFINITY_INFO:
     case PSCI_MIGRATE_INFO_TYPE:
     case PSCI_FEATURES:
-    case SMCCC_VERSION:
-        smc_call(regs->x);
-        break;
-    default:
-        regs->x[0] = PSCI_NOT_SUPPORTED;
+    case SMCCC_VERSION: smc_call(regs->x); break;
+    default: regs->x[0] = PSCI_NOT_SUPPORTED;
     }
 }

@@ -15,7 +15,7 @@ enum { GIB_LG2 = 30, ENTRIES = 512, SCTLR_M = 1, SCTLR_C = 4, SCTLR_I = 0x1000 }
 #define SCTLR_EL2_RES1 UINT64_C(0x30c50830)
 #define TCR_EL2_RES1 (UINT64_C(1) << 31 | UINT64_C(1) << 23)
 
-static const uint8_t pa_bits[] = { 32, 36, 40, 42, 44, 48, 52, 56 };
+static const uint8_t pa_bits[] = {32, 36, 40, 42, 44, 48, 52, 56};
 
 static uint64_t pa_range(void)
 {

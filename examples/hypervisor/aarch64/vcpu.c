@@ -26,7 +26,7 @@ static uint64_t field(uint64_t reg, unsigned low)
 static void set_up_interrupts(void)
 {
     if (field(READ_SYSREG("id_aa64pfr0_el1"), 24) == 0)
-        return; /* GICv2: nothing at this level */
+        return;                                                      /* GICv2: nothing at this level */
     WRITE_SYSREG("S3_4_C12_C9_5", READ_SYSREG("S3_4_C12_C9_5") | 9); /* ICC_SRE_EL2: SRE, Enable */
     ISB();
     WRITE_SYSREG("S3_4_C12_C11_0", 0); /* ICH_HCR_EL2 */
@@ -67,7 +67,7 @@ void arch_vcpu_enter(const struct aspace_registers *registers, uint64_t entry, u
     WRITE_SYSREG("elr_el2", entry);
     WRITE_SYSREG("spsr_el2", SPSR_EL1H_MASKED);
     ISB();
-    guest_enter(&(struct vcpu_regs){ .x = { arg } });
+    guest_enter(&(struct vcpu_regs){.x = {arg}});
 }
 
 void arch_vcpu_unload(void)
@@ -113,12 +113,8 @@ void vcpu_exit(struct vcpu_regs *regs)
 {
     uint64_t esr = READ_SYSREG("esr_el2");
     switch (esr >> 26 & 0x3f) {
-    case EC_FETCH_ABORT:
-        handle_abort(regs, esr, true);
-        break;
-    case EC_DATA_ABORT:
-        handle_abort(regs, esr, false);
-        break;
+    case EC_FETCH_ABORT: handle_abort(regs, esr, true); break;
+    case EC_DATA_ABORT: handle_abort(regs, esr, false); break;
     case EC_SMC64:
         WRITE_SYSREG("elr_el2", READ_SYSREG("elr_el2") + 4); /* a trapped SMC has not been executed */
         psci_handle(regs);
@@ -126,8 +122,7 @@ void vcpu_exit(struct vcpu_regs *regs)
     case EC_HVC64:
         regs->x[0] = UINT64_MAX; /* NOT_SUPPORTED: the device tree says SMC */
         break;
-    default:
-        fail("exit with ESR_EL2=0x%lx at 0x%lx", esr, READ_SYSREG("elr_el2"));
+    default: fail("exit with ESR_EL2=0x%lx at 0x%lx", esr, READ_SYSREG("elr_el2"));
     }
 }
 

@@ -5,11 +5,11 @@
 
 #include "../hyp.h"
 
-#define READ_CSR(csr)                                             \
-    __extension__({                                               \
-        uint64_t value_;                                          \
-        __asm__ volatile("csrr %0, " csr : "=r"(value_));         \
-        value_;                                                   \
+#define READ_CSR(csr)                                                                                                  \
+    __extension__({                                                                                                    \
+        uint64_t value_;                                                                                               \
+        __asm__ volatile("csrr %0, " csr : "=r"(value_));                                                              \
+        value_;                                                                                                        \
     })
 #define WRITE_CSR(csr, value) __asm__ volatile("csrw " csr ", %0" : : "r"((uint64_t)(value)) : "memory")
 #define SET_CSR(csr, bits) __asm__ volatile("csrs " csr ", %0" : : "r"((uint64_t)(bits)) : "memory")
@@ -31,7 +31,7 @@
 #define CSR_VSTIMECMP "0x24d"
 #define CSR_VSATP "0x280"
 
-enum { INTERRUPT_SOFT = 1, INTERRUPT_TIMER = 5 };     /* numbers in scause, bits in sie */
+enum { INTERRUPT_SOFT = 1, INTERRUPT_TIMER = 5 }; /* numbers in scause, bits in sie */
 enum { HVIP_VSSIP = 1 << 2, HVIP_VSTIP = 1 << 6 };
 
 /* The layout is entry.S's: x[0] is unused. */
@@ -53,9 +53,9 @@ struct sbi_result sbi_call(uint64_t extension, uint64_t function, const uint64_t
 void sbi_handle(struct vcpu_regs *regs); /* the guest's call */
 void sbi_fence_gvma(uint64_t harts, const struct aspace_flush *flush);
 void sbi_fence_i(uint64_t harts);
-uint64_t sbi_harts(uint64_t cpus);       /* a set of CPUs as a set of harts */
+uint64_t sbi_harts(uint64_t cpus); /* a set of CPUs as a set of harts */
 void timer_stop(void);
-bool ipi_take(void);                     /* has another vCPU sent one? */
+bool ipi_take(void); /* has another vCPU sent one? */
 
 bool has_sstc(void);
 

@@ -32,7 +32,7 @@ struct sbi_result sbi_call(uint64_t extension, uint64_t function, const uint64_t
     register uint64_t a6 __asm__("a6") = function;
     register uint64_t a7 __asm__("a7") = extension;
     __asm__ volatile("ecall" : "+r"(a0), "+r"(a1) : "r"(a2), "r"(a3), "r"(a4), "r"(a6), "r"(a7) : "memory");
-    return (struct sbi_result){ (int64_t)a0, a1 };
+    return (struct sbi_result){(int64_t)a0, a1};
 }
 
 /* ---- what we ask ---- */
@@ -48,7 +48,7 @@ uint64_t sbi_harts(uint64_t cpus)
 
 bool arch_cpu_start(unsigned cpu)
 {
-    const uint64_t args[5] = { machine.cpu_id[cpu], (uintptr_t)cpu_entry, cpu };
+    const uint64_t args[5] = {machine.cpu_id[cpu], (uintptr_t)cpu_entry, cpu};
     return sbi_call(EXT_HSM, 0, args).error == SBI_OK;
 }
 
@@ -69,8 +69,8 @@ void arch_machine_off(void)
 
 void sbi_fence_gvma(uint64_t harts, const struct aspace_flush *flush)
 {
-    const uint64_t args[5] = { harts, 0, flush->full ? 0 : flush->va, flush->full ? UINT64_MAX : flush->end - flush->va,
-                               flush->tag };
+    const uint64_t args[5] = {harts, 0, flush->full ? 0 : flush->va, flush->full ? UINT64_MAX : flush->end - flush->va,
+                              flush->tag};
     struct sbi_result result = sbi_call(EXT_RFENCE, RFENCE_GVMA_VMID, args);
     if (result.error != SBI_OK)
         fail("the firmware refuses a remote fence: %lu", (uint64_t)-result.error);
@@ -78,13 +78,13 @@ void sbi_fence_gvma(uint64_t harts, const struct aspace_flush *flush)
 
 void sbi_fence_i(uint64_t harts)
 {
-    const uint64_t args[5] = { harts, 0 };
+    const uint64_t args[5] = {harts, 0};
     (void)sbi_call(EXT_RFENCE, RFENCE_I, args);
 }
 
 void timer_stop(void)
 {
-    const uint64_t never[5] = { UINT64_MAX };
+    const uint64_t never[5] = {UINT64_MAX};
     (void)sbi_call(EXT_TIME, 0, never);
 }
 
@@ -115,33 +115,31 @@ static int64_t probe(uint64_t extension)
     case EXT_RFENCE:
     case EXT_HSM:
     case EXT_SRST:
-    case EXT_DBCN:
-        return 1;
-    default:
-        return 0;
+    case EXT_DBCN: return 1;
+    default: return 0;
     }
 }
 
 static struct sbi_result base(uint64_t function, uint64_t argument)
 {
     switch (function) {
-    case 0: return (struct sbi_result){ SBI_OK, SPEC_VERSION };
-    case 1: return (struct sbi_result){ SBI_OK, IMPLEMENTATION };
-    case 2: return (struct sbi_result){ SBI_OK, 1 };
-    case 3: return (struct sbi_result){ SBI_OK, (uint64_t)probe(argument) };
+    case 0: return (struct sbi_result){SBI_OK, SPEC_VERSION};
+    case 1: return (struct sbi_result){SBI_OK, IMPLEMENTATION};
+    case 2: return (struct sbi_result){SBI_OK, 1};
+    case 3: return (struct sbi_result){SBI_OK, (uint64_t)probe(argument)};
     case 4:
     case 5:
-    case 6: return (struct sbi_result){ SBI_OK, 0 }; /* mvendorid, marchid, mimpid */
-    default: return (struct sbi_result){ SBI_NOT_SUPPORTED, 0 };
+    case 6: return (struct sbi_result){SBI_OK, 0}; /* mvendorid, marchid, mimpid */
+    default: return (struct sbi_result){SBI_NOT_SUPPORTED, 0};
     }
 }
 
 static struct sbi_result set_timer(uint64_t deadline)
 {
-    const uint64_t args[5] = { deadline };
+    const uint64_t args[5] = {deadline};
     if (has_sstc()) {
         WRITE_CSR(CSR_VSTIMECMP, deadline);
-        return (struct sbi_result){ SBI_OK, 0 };
+        return (struct sbi_result){SBI_OK, 0};
     }
     CLEAR_CSR(CSR_HVIP, HVIP_VSTIP);
     return sbi_call(EXT_TIME, 0, args);
@@ -153,8 +151,8 @@ static struct sbi_result send_ipi(uint64_t mask, uint64_t mask_base)
     for (unsigned i = 0; i < hyp_vcpus(); i++)
         if (cpus >> i & 1)
             atomic_store(&ipi_pending[i], 1);
-    const uint64_t args[5] = { sbi_harts(cpus), 0 };
-    return cpus ? sbi_call(EXT_IPI, 0, args) : (struct sbi_result){ SBI_OK, 0 };
+    const uint64_t args[5] = {sbi_harts(cpus), 0};
+    return cpus ? sbi_call(EXT_IPI, 0, args) : (struct sbi_result){SBI_OK, 0};
 }
 
 /* The guest's first stage: fences of the VS stage, which the firmware does for the caller's VMID. */
@@ -162,10 +160,10 @@ static struct sbi_result remote_fence(uint64_t function, const uint64_t *a)
 {
     uint64_t host = function == RFENCE_VMA ? RFENCE_VVMA : function == RFENCE_VMA_ASID ? RFENCE_VVMA_ASID : RFENCE_I;
     uint64_t cpus = cpus_of_mask(a[0], a[1]);
-    const uint64_t args[5] = { sbi_harts(cpus), 0, a[2], a[3], a[4] };
+    const uint64_t args[5] = {sbi_harts(cpus), 0, a[2], a[3], a[4]};
     if (function > RFENCE_VMA_ASID)
-        return (struct sbi_result){ SBI_NOT_SUPPORTED, 0 };
-    return cpus ? sbi_call(EXT_RFENCE, host, args) : (struct sbi_result){ SBI_OK, 0 };
+        return (struct sbi_result){SBI_NOT_SUPPORTED, 0};
+    return cpus ? sbi_call(EXT_RFENCE, host, args) : (struct sbi_result){SBI_OK, 0};
 }
 
 static struct sbi_result hart_state(uint64_t function, const uint64_t *a)
@@ -173,16 +171,14 @@ static struct sbi_result hart_state(uint64_t function, const uint64_t *a)
     switch (function) {
     case 0: /* hart_start */
         if (a[0] >= hyp_vcpus())
-            return (struct sbi_result){ SBI_INVALID, 0 };
-        return (struct sbi_result){ hyp_vcpu_start((unsigned)a[0], a[1], a[2]) ? SBI_OK : SBI_ALREADY_AVAILABLE, 0 };
-    case 1: /* hart_stop */
-        hyp_vcpu_off();
+            return (struct sbi_result){SBI_INVALID, 0};
+        return (struct sbi_result){hyp_vcpu_start((unsigned)a[0], a[1], a[2]) ? SBI_OK : SBI_ALREADY_AVAILABLE, 0};
+    case 1: /* hart_stop */ hyp_vcpu_off();
     case 2: /* hart_get_status */
         if (a[0] >= hyp_vcpus())
-            return (struct sbi_result){ SBI_INVALID, 0 };
-        return sbi_call(EXT_HSM, 2, (const uint64_t[5]){ machine.cpu_id[a[0]] });
-    default:
-        return (struct sbi_result){ SBI_NOT_SUPPORTED, 0 };
+            return (struct sbi_result){SBI_INVALID, 0};
+        return sbi_call(EXT_HSM, 2, (const uint64_t[5]){machine.cpu_id[a[0]]});
+    default: return (struct sbi_result){SBI_NOT_SUPPORTED, 0};
     }
 }
 
@@ -193,23 +189,21 @@ static struct sbi_result console_write(uint64_t bytes, uint64_t va)
     for (uint64_t done = 0; done < bytes;) {
         uint64_t n = bytes - done < sizeof text ? bytes - done : sizeof text;
         if (!hyp_guest_read(va + done, text, n))
-            return (struct sbi_result){ done ? SBI_OK : SBI_INVALID, done };
+            return (struct sbi_result){done ? SBI_OK : SBI_INVALID, done};
         for (uint64_t i = 0; i < n; i++)
             arch_console_put(text[i]);
         done += n;
     }
-    return (struct sbi_result){ SBI_OK, bytes };
+    return (struct sbi_result){SBI_OK, bytes};
 }
 
 static struct sbi_result console(uint64_t function, const uint64_t *a)
 {
     switch (function) {
     case 0: return console_write(a[0], a[1]);
-    case 1: return (struct sbi_result){ SBI_OK, 0 }; /* read: never anything */
-    case 2:
-        arch_console_put((char)a[0]);
-        return (struct sbi_result){ SBI_OK, 0 };
-    default: return (struct sbi_result){ SBI_NOT_SUPPORTED, 0 };
+    case 1: return (struct sbi_result){SBI_OK, 0}; /* read: never anything */
+    case 2: arch_console_put((char)a[0]); return (struct sbi_result){SBI_OK, 0};
+    default: return (struct sbi_result){SBI_NOT_SUPPORTED, 0};
     }
 }
 
@@ -217,7 +211,7 @@ static struct sbi_result reset(uint64_t function, uint64_t type)
 {
     if (function == 0)
         hyp_guest_exit(type == 0 ? NULL : "the guest asks for a reset: it has panicked");
-    return (struct sbi_result){ SBI_NOT_SUPPORTED, 0 };
+    return (struct sbi_result){SBI_NOT_SUPPORTED, 0};
 }
 
 static struct sbi_result dispatch(uint64_t extension, uint64_t function, const uint64_t *a)
@@ -230,7 +224,7 @@ static struct sbi_result dispatch(uint64_t extension, uint64_t function, const u
     case EXT_HSM: return hart_state(function, a);
     case EXT_SRST: return reset(function, a[0]);
     case EXT_DBCN: return console(function, a);
-    default: return (struct sbi_result){ SBI_NOT_SUPPORTED, 0 };
+    default: return (struct sbi_result){SBI_NOT_SUPPORTED, 0};
     }
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Owns TLB maintenance: HFENCE.GVMA here, the firmware's remote fences elsewhere. */
-#include "riscv64.h"
 #include "leave_out.h"
+#include "riscv64.h"
 
 /* Unlike SFENCE.VMA, the address is shifted right by two bits. By number: see riscv64.h. */
 static void fence_address(uint64_t va, uint64_t vmid)

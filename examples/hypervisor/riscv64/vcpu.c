@@ -48,7 +48,7 @@ void arch_vcpu_enter(const struct aspace_registers *registers, uint64_t entry, u
     SET_CSR("sstatus", SSTATUS_SPP | SSTATUS_SPIE | SSTATUS_FS | SSTATUS_VS);
     WRITE_CSR("sepc", entry);
     __asm__ volatile("fence.i" ::: "memory"); /* the loader, or another CPU, wrote what runs now */
-    guest_enter(&(struct vcpu_regs){ .x = { [A0] = aspace_cpu_id(), [A1] = arg } });
+    guest_enter(&(struct vcpu_regs){.x = {[A0] = aspace_cpu_id(), [A1] = arg}});
 }
 
 void arch_vcpu_unload(void)
@@ -59,7 +59,7 @@ void arch_vcpu_unload(void)
 
 void arch_vcpu_kick(unsigned cpu)
 {
-    const uint64_t args[5] = { sbi_harts(UINT64_C(1) << cpu), 0 };
+    const uint64_t args[5] = {sbi_harts(UINT64_C(1) << cpu), 0};
     (void)sbi_call(0x735049, 0, args);
 }
 
@@ -108,11 +108,8 @@ void vcpu_exit(struct vcpu_regs *regs)
         break;
     case CAUSE_FETCH:
     case CAUSE_LOAD:
-    case CAUSE_STORE:
-        handle_fault(cause);
-        break;
-    default:
-        fail("exit with scause=0x%lx at 0x%lx, stval=0x%lx", cause, READ_CSR("sepc"), READ_CSR("stval"));
+    case CAUSE_STORE: handle_fault(cause); break;
+    default: fail("exit with scause=0x%lx at 0x%lx, stval=0x%lx", cause, READ_CSR("sepc"), READ_CSR("stval"));
     }
 }
 
