@@ -46,6 +46,7 @@ FMT_INLINE int loongarch_init(const struct fmt *F, struct fmt_ctx *C, const stru
 {
     (void)F;
     (void)config;
+    C->features &= ~(uint32_t)ASPACE_FEAT_AD; /* no processor sets D by itself: it raises page modification */
     C->absent[1] = LOONGARCH_HUGE;
     C->attr_mask = LOONGARCH_MAT;
     fmt_attr_set(C, ASPACE_ATTR_DEFAULT, LOONGARCH_MAT_CC);

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The shortest way to each fault that the random and failing-allocation tests once found in the library. Owns these
+ * situations, one a test; what is general is in conformance.
+ */
+#include "../harness.h"
+
+/* A marker two levels above the leaves is opened twice in one operation: the second time it is no leaf either. */
+static void marker_opened_twice(struct env *env)
+{
+    uint64_t va = at(env, 2, 0), page = va + env->span[1] + PAGE;
+
+    do_map(env, ASPACE_KIND_LAZY, va, env->span[2], env->rw);
+    CHECK_OK(aspace_unmap(env->space, page, PAGE));
+    audit(env);
+    CHECK(!mapped(env, page));
+    poke(env, page + PAGE, 7);
+    CHECK_EQ(peek(env, page + PAGE), 7);
+    CHECK_OK(aspace_protect(env->space, va + 2 * env->span[1] + PAGE, PAGE, 0));
+    audit(env);
+    CHECK_EQ(query(env, va + 2 * env->span[1] + 2 * PAGE).rights, env->rw);
+}
+
+/* One map makes several tables, with a page of frame words used up in between. */
+static void map_makes_several_tables(struct env *env)
+{
+    uint64_t va = at(env, 1, 1);
+    struct aspace_map m = request(ASPACE_KIND_EAGER, va - PAGE, env->span[1] + 2 * PAGE, env->rw);
+
+    arena_fail_nth(&env->machine.arena, 1);
+    CHECK_ERROR(aspace_map(env->space, &m, NULL), ASPACE_E_NO_MEMORY);
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    audit(env);
+    CHECK_OK(aspace_unmap(env->space, va, PAGE));
+    audit(env);
+}
+
+/* Ranges that share a table need room for the segments of all of them together. */
+static void batch_fills_segments(struct env *env)
+{
+    uint64_t va = at(env, 1, 1);
+    struct aspace_map m[3];
+
+    for (unsigned n = 0; n < 3; n++) {
+        do_map(env, ASPACE_KIND_GUARD, va + 4 * n * PAGE, PAGE, env->rw);
+    }
+    for (unsigned n = 0; n < 3; n++) {
+        m[n] = request(n == 1 ? ASPACE_KIND_LAZY : ASPACE_KIND_TRAP, va + (4 * n + 2) * PAGE, PAGE, env->ro);
+    }
+    CHECK_OK(aspace_map_batch(env->space, m, 3, NULL));
+    audit(env);
+    for (unsigned n = 0; n < 12; n++) {
+        CHECK_EQ(mapped(env, va + n * PAGE), n % 2 == 0);
+    }
+}
+
+/* The first call of all meets slots that never had an area. */
+static void discard_before_any_map(struct env *env)
+{
+    CHECK_OK(aspace_discard(env->space, env->base, env->end - env->base));
+    CHECK_EQ(frames_held(env), 0);
+}
+
+/* Without rights and back, on a machine where nobody but software sets the dirty flag: a store must get through. */
+static void rights_come_back_whole(struct env *env)
+{
+    uint64_t size = env->span[1], va = at(env, 1, 1);
+    uint32_t other = expressible(env, ASPACE_X) ? ASPACE_X : env->ro;
+
+    do_linear(env, va, size, other, device_pa(env, size));
+    CHECK_OK(aspace_protect(env->space, va, size, 0));
+    CHECK_OK(aspace_protect(env->space, va + PAGE, 2 * PAGE, env->rw));
+    for (unsigned n = 1; n < 3; n++) {
+        expect_leaf(env, va + n * PAGE, device_pa(env, size) + n * PAGE, env->rw);
+    }
+    expect_absent(env, va);
+}
+
+/* However small the budget, the sweep gets on. */
+static void sweep_with_small_budget(struct env *env)
+{
+    uint64_t tables = tables_held(env);
+
+    for (unsigned n = 0; n < 2; n++) {
+        do_map(env, ASPACE_KIND_EAGER, at(env, 1, n) + PAGE, PAGE, env->rw);
+        CHECK_OK(aspace_unmap(env->space, at(env, 1, n) + PAGE, PAGE));
+    }
+    for (unsigned n = 0; n < 200 && tables_held(env) > tables; n++) {
+        (void)aspace_sweep(env->space, 1);
+    }
+    CHECK_EQ(tables_held(env), tables);
+}
+
+/* The highest frame that an entry can hold survives losing its rights. */
+static void highest_frame_without_rights(struct env *env)
+{
+    uint64_t size = env->span[1], va = at(env, 1, 1), pa = highest_pa(env, size);
+
+    do_linear(env, va, size, env->rw, pa);
+    CHECK_OK(aspace_protect(env->space, va, size, 0));
+    CHECK_OK(aspace_protect(env->space, va + PAGE, PAGE, env->ro));
+    expect_leaf(env, va + PAGE, pa + PAGE, env->ro);
+    CHECK_OK(aspace_protect(env->space, va, size, env->rw));
+    expect_leaf(env, va + size - 1, pa + size - 1, env->rw);
+}
+
+/* What the length says holds for every page of a contiguous run. */
+static void length_inside_run(struct env *env)
+{
+    uint64_t run = env->run_pages * PAGE, va = at(env, 1, 1) + run;
+    struct aspace_translation t;
+
+    do_linear(env, va, run, env->rw, device_pa(env, env->span[1]));
+    for (uint64_t off = 0; off < run; off += PAGE) {
+        CHECK_OK(aspace_translate(env->space, va + off + 5, &t));
+        CHECK_EQ(t.leaf_bytes, run);
+        CHECK_EQ(t.length, run - off - 5);
+    }
+}
+
+/* Faults are counted for the area also where a page of zeros is all that is needed. */
+static void counted_area_counts(struct env *env)
+{
+    uint64_t va = at(env, 1, 0) + PAGE;
+    struct aspace_map m = request(ASPACE_KIND_LAZY, va, 2 * PAGE, env->rw);
+    struct aspace_area_counters c;
+
+    m.flags = ASPACE_MAP_COUNT;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    touch(env, va, ASPACE_W);
+    CHECK_OK(aspace_area_counters_read(env->space, va, &c));
+    CHECK_EQ(c.faults, 1);
+}
+
+static const struct test tests[] = {
+    {"marker_opened_twice", marker_opened_twice, 0},
+    {"map_makes_several_tables", map_makes_several_tables, 0},
+    {"batch_fills_segments", batch_fills_segments, 0},
+    {"discard_before_any_map", discard_before_any_map, 0},
+    {"rights_come_back_whole", rights_come_back_whole, 0},
+    {"sweep_with_small_budget", sweep_with_small_budget, 0},
+    {"highest_frame_without_rights", highest_frame_without_rights, 0},
+    {"length_inside_run", length_inside_run, NEEDS_RUNS},
+    {"counted_area_counts", counted_area_counts, 0},
+};
+
+int main(int argc, char **argv)
+{
+    const struct suite suites[] = {SUITE(tests)};
+    const struct program program = {"regress", suites, 1, NULL};
+
+    return harness_main(&program, argc, argv);
+}
