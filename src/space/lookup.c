@@ -37,22 +37,37 @@ static inline __attribute__((always_inline)) void fill_translation(const struct 
     t->attr = fmt_leaf_attr(F, &pt->C, w->level, w->e);
 }
 
+/* A change was in flight: wait for it, within bounds. */
+static __attribute__((noinline)) int translate_busy(struct aspace *s, aspace_va_t va, struct aspace_translation *t)
+{
+    struct pt *pt = &s->pt;
+    struct walk w;
+    int rc = ASPACE_E_RETRY;
+    smr_enter(pt->host);
+    if (walk_settled(pt, va, &w)) {
+        rc = w.kind == SLOT_LEAF ? ASPACE_E_OK : ASPACE_E_NOT_MAPPED;
+        if (rc == ASPACE_E_OK)
+            fill_translation(pt->F, pt, &w, va, t);
+    }
+    smr_leave(pt->host);
+    return rc;
+}
+
+/* The address of w is given to nothing that is not inlined, so that it stays in registers. */
 static inline __attribute__((always_inline)) int translate_fmt(const struct fmt *const F, struct aspace *s,
                                                                aspace_va_t va, struct aspace_translation *t)
 {
     struct pt *pt = &s->pt;
     struct walk w;
-    int rc = ASPACE_E_OK;
     smr_enter(pt->host);
     walk_to(F, pt, va, &w);
-    if (UNLIKELY(w.kind != SLOT_LEAF) && (w.kind != SLOT_BUSY || !walk_settled(pt, va, &w)))
-        rc = w.kind == SLOT_BUSY ? ASPACE_E_RETRY : ASPACE_E_NOT_MAPPED;
-    else if (UNLIKELY(w.kind != SLOT_LEAF))
-        rc = ASPACE_E_NOT_MAPPED;
-    else
+    bool leaf = w.kind == SLOT_LEAF, busy = w.kind == SLOT_BUSY;
+    if (LIKELY(leaf))
         fill_translation(F, pt, &w, va, t);
     smr_leave(pt->host);
-    return rc;
+    if (LIKELY(leaf))
+        return ASPACE_E_OK;
+    return UNLIKELY(busy) ? translate_busy(s, va, t) : ASPACE_E_NOT_MAPPED;
 }
 
 int aspace_translate(struct aspace *s, aspace_va_t va, struct aspace_translation *t)
@@ -116,34 +131,46 @@ static int limit_from(struct pt *pt, struct walk *w, aspace_va_t va, uint64_t ca
     return ASPACE_E_OK;
 }
 
+static __attribute__((noinline)) int limit_general(struct aspace *s, aspace_va_t va, uint64_t cap,
+                                                   struct aspace_translation *t)
+{
+    struct pt *pt = &s->pt;
+    struct walk w;
+    int rc = ASPACE_E_RETRY;
+    smr_enter(pt->host);
+    if (walk_settled(pt, va, &w)) {
+        rc = w.kind == SLOT_LEAF ? ASPACE_E_OK : ASPACE_E_NOT_MAPPED;
+        if (rc == ASPACE_E_OK) {
+            fill_translation(pt->F, pt, &w, va, t);
+            t->length = slot_span(pt->F, w.level) - (va & (slot_span(pt->F, w.level) - 1));
+            rc = limit_from(pt, &w, va, cap, t);
+        }
+    }
+    smr_leave(pt->host);
+    return rc;
+}
+
 /* Within one table, which is nearly always: the same search over a constant format. */
 static inline __attribute__((always_inline)) int limit_fmt(const struct fmt *const F, struct aspace *s, aspace_va_t va,
                                                            uint64_t cap, struct aspace_translation *t)
 {
     struct pt *pt = &s->pt;
     struct walk w;
-    int rc = ASPACE_E_OK;
+    uint64_t length = 0;
     smr_enter(pt->host);
     walk_to(F, pt, va, &w);
-    if (UNLIKELY(w.kind == SLOT_BUSY) && !walk_settled(pt, va, &w)) {
-        rc = ASPACE_E_RETRY;
-    } else if (w.kind != SLOT_LEAF) {
-        rc = ASPACE_E_NOT_MAPPED;
-    } else {
-        uint64_t span = slot_span(F, w.level), first = span - (va & (span - 1));
+    if (LIKELY(w.kind == SLOT_LEAF)) {
+        uint64_t span = slot_span(F, w.level);
+        length = span - (va & (span - 1));
+        if (length < cap)
+            length += same_neighbours(F, &w, (cap - length + span - 1) >> F->shift[w.level]) * span;
         fill_translation(F, pt, &w, va, t);
-        t->length = first;
-        if (first < cap)
-            t->length += same_neighbours(F, &w, (cap - first + span - 1) >> F->shift[w.level]) * span;
-        if (t->length >= cap) {
-            t->length = cap;
-        } else {
-            t->length = first;
-            rc = limit_from(pt, &w, va, cap, t);
-        }
     }
     smr_leave(pt->host);
-    return rc;
+    if (length < cap)
+        return limit_general(s, va, cap, t);
+    t->length = cap;
+    return ASPACE_E_OK;
 }
 
 int aspace_translate_limit(struct aspace *s, aspace_va_t va, uint64_t cap, struct aspace_translation *t)

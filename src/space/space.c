@@ -23,7 +23,7 @@ int aspace_host_init(struct aspace_host *host, const struct aspace_hal *hal, voi
     host->cpus = cpus;
     host->chunk_order = order;
     host->full_flush_entries = config && config->full_flush_entries ? config->full_flush_entries : 512;
-    host->smr = config ? config->smr : ASPACE_SMR_EPOCH;
+    host->smr = hooks ? (uint32_t)SMR_HOOKS : config ? (uint32_t)config->smr : (uint32_t)ASPACE_SMR_EPOCH;
     host->smr_epoch = 1;
     host->next_id = 1;
     return ASPACE_E_OK;

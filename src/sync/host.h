@@ -13,6 +13,7 @@
 enum {
     MAGAZINE = 64,        /* tables and record indices a CPU keeps at hand */
     AREA_DIRECTORY = 512, /* pages of record pages: 512 * 512 * 32 indices */
+    SMR_HOOKS = 2,        /* the embedder's own reclamation */
     EMERGENCY_PAGES = 4,  /* held back so that an unmap of whole areas cannot fail */
 };
 
@@ -45,7 +46,7 @@ struct aspace_host {
     uint32_t cpus;
     uint32_t chunk_order;
     uint32_t full_flush_entries;
-    enum aspace_smr smr;
+    uint32_t smr; /* enum aspace_smr, or SMR_HOOKS */
 
     uint64_t smr_epoch __attribute__((aligned(ASPACE_CACHE_LINE)));
     uint64_t next_id;

@@ -4,7 +4,7 @@
 
 uint64_t smr_goal(struct aspace_host *host)
 {
-    if (host->hal->smr_goal)
+    if (host->smr == SMR_HOOKS)
         return host->hal->smr_goal(host->ctx);
     seam_fence();
     return seam_add_acq_rel(&host->smr_epoch, 1) + 1;
@@ -12,7 +12,7 @@ uint64_t smr_goal(struct aspace_host *host)
 
 bool smr_passed(struct aspace_host *host, uint64_t goal)
 {
-    if (host->hal->smr_passed)
+    if (host->smr == SMR_HOOKS)
         return host->hal->smr_passed(host->ctx, goal);
     seam_fence();
     for (uint32_t i = 0; i < host->cpus; i++) {

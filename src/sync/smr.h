@@ -20,9 +20,11 @@
 
 static inline __attribute__((always_inline)) void smr_enter(struct aspace_host *host)
 {
-    if (host->hal->smr_enter) {
+    if (LIKELY(host->smr == ASPACE_SMR_QSBR))
+        return;
+    if (host->smr == SMR_HOOKS) {
         host->hal->smr_enter(host->ctx);
-    } else if (host->smr == ASPACE_SMR_EPOCH) {
+    } else {
         struct host_cpu *c = host_this_cpu(host);
         if (c->smr_nest++ == 0) {
             seam_store(&c->smr_seen, seam_load_acquire(&host->smr_epoch));
@@ -33,9 +35,11 @@ static inline __attribute__((always_inline)) void smr_enter(struct aspace_host *
 
 static inline __attribute__((always_inline)) void smr_leave(struct aspace_host *host)
 {
-    if (host->hal->smr_leave) {
+    if (LIKELY(host->smr == ASPACE_SMR_QSBR))
+        return;
+    if (host->smr == SMR_HOOKS) {
         host->hal->smr_leave(host->ctx);
-    } else if (host->smr == ASPACE_SMR_EPOCH) {
+    } else {
         struct host_cpu *c = host_this_cpu(host);
         if (--c->smr_nest == 0)
             seam_store_release(&c->smr_seen, 0);

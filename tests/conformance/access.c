@@ -421,6 +421,40 @@ static void backend_lends_less(struct env *env)
     object_close(&o);
 }
 
+/* However the rights of the area change, a page never has more than it was lent with. */
+static void backend_keeps_less(struct env *env)
+{
+    struct object o;
+    uint64_t va = at(env, 1, 0), lent = va + 5 * PAGE;
+    struct aspace_map m = request(ASPACE_KIND_CUSTOM, va, 8 * PAGE, ASPACE_RWX);
+    const uint32_t between[] = {env->ro, 0, env->rw};
+
+    object_open(env, &o);
+    m.backend = &object_backend;
+    m.backend_ctx = &o;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_FAULT(aspace_fault(env->space, va + 4 * PAGE, ASPACE_R, NULL),
+                    i == 0 ? ASPACE_FAULT_DONE : ASPACE_FAULT_SPURIOUS);
+        if (!agree(env, lent).present) {
+            touch(env, lent, ASPACE_R);
+        }
+        CHECK_OK(aspace_protect(env->space, va, 8 * PAGE, between[i]));
+        struct naive_result r = agree(env, lent);
+        CHECK_EQ(r.rights & ~between[i] & ASPACE_RWX, 0);
+        CHECK_EQ(r.rights & ASPACE_W, 0);
+        CHECK_OK(aspace_protect(env->space, va, 8 * PAGE, ASPACE_RWX));
+        r = agree(env, lent);
+        CHECK_EQ(r.rights & ASPACE_W, 0);
+        expect_leaf(env, va + 4 * PAGE, o.page[4].pa, agree(env, va + 4 * PAGE).rights);
+        audit(env);
+    }
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+    CHECK_EQ(o.wrong, 0);
+    object_close(&o);
+}
+
 /* Closing gives everything back to the backend, also what is unmapped by destroy only. */
 static void backend_destroy(struct env *env)
 {
@@ -489,6 +523,7 @@ static const struct test tests[] = {
     {"rom", rom, 0},
     {"backend_custom", backend_custom, 0},
     {"backend_lends_less", backend_lends_less, 0},
+    {"backend_keeps_less", backend_keeps_less, 0},
     {"backend_destroy", backend_destroy, NEEDS_PLAIN},
     {"frames", frames, NEEDS_PLAIN},
 };

@@ -148,9 +148,13 @@ static void protect_reaches_cpus(struct env *env)
     CHECK_EQ(cpu_run(env, 1, va, ASPACE_W), ASPACE_PA_NONE);
     CHECK_OK(aspace_protect(env->space, va, PAGE, env->rw));
     CHECK_EQ(cpu_run(env, 1, va, ASPACE_W), pa); /* by a spurious fault at most */
-    CHECK_OK(aspace_protect(env->space, va, PAGE, 0));
-    CHECK_EQ(cpu_access(env, 1, va, ASPACE_R), ASPACE_PA_NONE);
-    CHECK_EQ(cpu_access(env, 2, va, ASPACE_R), ASPACE_PA_NONE);
+    uint64_t second = cpu_run(env, 2, va + PAGE, ASPACE_W);
+    CHECK_EQ(second, agree(env, va + PAGE).pa);
+    CHECK_OK(aspace_protect(env->space, va, 2 * PAGE, 0));
+    for (unsigned cpu = 1; cpu <= 2; cpu++) {
+        CHECK_EQ(cpu_access(env, cpu, va, ASPACE_R), ASPACE_PA_NONE);
+        CHECK_EQ(cpu_access(env, cpu, va + PAGE, ASPACE_R), ASPACE_PA_NONE);
+    }
 }
 
 /* What hardware recorded in a leaf is neither lost nor made up when rights change. */
