@@ -12,10 +12,46 @@
 #define HUGE_BYTES (2ull << 20)
 #define GIB (1ull << 30)
 
+/*
+ * Mappings that were given up, kept for the next arena of the same size. A test program makes thousands of arenas, and
+ * user-mode emulators keep a record of every page of address space that ever was mapped. One arena exists at a time, so
+ * this needs no lock.
+ */
+enum { SPARES = 4 };
+static struct {
+    void *memory;
+    size_t bytes;
+} spare[SPARES];
+
+static void *map_fresh(void *at, size_t bytes)
+{
+    void *p = mmap(at, bytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at ? MAP_FIXED : 0), -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
 static void *reserve(size_t bytes)
 {
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
+    for (unsigned i = 0; i < SPARES; i++) {
+        if (spare[i].memory && spare[i].bytes == bytes) {
+            void *p = spare[i].memory;
+            spare[i].memory = NULL;
+            return p;
+        }
+    }
+    return map_fresh(NULL, bytes);
+}
+
+static void give_up(void *p, size_t bytes)
+{
+    for (unsigned i = 0; i < SPARES; i++) {
+        if (!spare[i].memory && map_fresh(p, bytes)) { /* all zero again */
+            spare[i].memory = p;
+            spare[i].bytes = bytes;
+            return;
+        }
+    }
+    munmap(p, bytes);
 }
 
 void *arena_side_memory(struct arena *a, size_t bytes)
@@ -80,10 +116,10 @@ int arena_init(struct arena *a, const struct arena_config *config)
 void arena_fini(struct arena *a)
 {
     if (a->mapping) {
-        munmap(a->mapping, a->mapping_bytes);
+        give_up(a->mapping, a->mapping_bytes);
     }
     if (a->side) {
-        munmap(a->side, a->side_bytes);
+        give_up(a->side, a->side_bytes);
     }
     if (a->frames_total) {
         aspace_linux_base = NULL;
