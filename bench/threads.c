@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The same work by one thread and by two on one space. disjoint: each thread in leaf tables of its own. sameleaf: both
- * in the same leaf tables, every other page. The figure is wall time by operations of one thread, so that perfect scaling
- * keeps it as it is; populate and the faults work on 64 MiB a thread.
+ * in the same leaf tables, every other page. The figure is wall time by operations of one thread, so that perfect
+ * scaling keeps it as it is; populate and the faults work on 64 MiB a thread.
  */
 #define _GNU_SOURCE
 #include "bench.h"

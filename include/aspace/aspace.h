@@ -255,7 +255,8 @@ ASPACE_MUST_CHECK int aspace_map_batch(struct aspace *space, struct aspace_map *
 ASPACE_MUST_CHECK int aspace_unmap(struct aspace *space, aspace_va_t va, uint64_t size);
 
 /* Change the rights of the range. Pages not yet filled take the new rights too. No rights at all keeps the frames.
- * Failure: INVALID, RANGE, NOT_MAPPED (a hole), PERMISSION (beyond an area's maximum), UNSUPPORTED, NO_MEMORY, CLOSED. */
+ * Failure: INVALID, RANGE, NOT_MAPPED (a hole), PERMISSION (beyond an area's maximum), UNSUPPORTED, NO_MEMORY,
+ * CLOSED. */
 ASPACE_MUST_CHECK int aspace_protect(struct aspace *space, aspace_va_t va, uint64_t size, uint32_t rights);
 
 /* Drop the contents and keep the area: a later access reads zero (LAZY, EAGER) or asks the backend (CUSTOM). Holes and

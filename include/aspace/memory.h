@@ -18,8 +18,8 @@ extern "C" {
  * Copy n bytes from (read) or to (write) the space. *done (may be NULL) is the number of bytes copied, also on failure.
  * Rights are checked: R to read, W to write. Writes are done under the lock of the table that maps the page, so that
  * none is lost to a concurrent migrate, protect or collapse, and mark it dirty where the format has such a bit.
- * Failure: RANGE, NOT_MAPPED, PERMISSION, FAULT (backend or trap area), NO_MEMORY, CLOSED, RETRY (a change in flight that
- * does not end). Not atomic as a whole.
+ * Failure: RANGE, NOT_MAPPED, PERMISSION, FAULT (backend or trap area), NO_MEMORY, CLOSED, RETRY (a change in flight
+ * that does not end). Not atomic as a whole.
  */
 ASPACE_MUST_CHECK int aspace_read(struct aspace *space, aspace_va_t va, void *buffer, size_t n, size_t *done);
 ASPACE_MUST_CHECK int aspace_write(struct aspace *space, aspace_va_t va, const void *buffer, size_t n, size_t *done);
@@ -43,8 +43,8 @@ struct aspace_segment {
  * Zero-copy: the segments that make up [va, va+n), adjacent output addresses joined. The caller is in a read section
  * (aspace_read_begin) and uses the segments only inside it. *count is the capacity on entry, the number used on return;
  * *done (may be NULL) the bytes covered, which is less than n if the array is too small (LIMIT), or on failure.
- * With access ASPACE_W the pages are writable now; a migrate or protect by another CPU is not held off, and pages are not
- * marked dirty.
+ * With access ASPACE_W the pages are writable now; a migrate or protect by another CPU is not held off, and pages are
+ * not marked dirty.
  * Failure: as read and write.
  */
 ASPACE_MUST_CHECK int aspace_segments(struct aspace *space, aspace_va_t va, size_t n, uint32_t access,

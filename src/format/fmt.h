@@ -13,8 +13,8 @@
  *   x86 tables, Arm, RISC-V   bit 0 = 0
  *   EPT                       bits 0-2 and 10 = 0; bit 63 (suppress #VE) where #VE is in use
  *   LoongArch leaf            bit 0 (V) = 0
- *   LoongArch directory       there is no valid bit, so it poses as a huge leaf that is invalid: bit 6 (H) = 1 and bit 0
- *                             (V) = 0; bits 13-14 must be zero (LDDIR writes the level there)
+ *   LoongArch directory       there is no valid bit, so it poses as a huge leaf that is invalid: bit 6 (H) = 1 and bit
+ *                             0 (V) = 0; bits 13-14 must be zero (LDDIR writes the level there)
  */
 #ifndef ASPACE_FMT_H
 #define ASPACE_FMT_H

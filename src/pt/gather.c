@@ -93,9 +93,9 @@ static bool any_lazy(const struct pt *pt, const uint64_t active[CPU_WORDS])
 /*
  * Whom to ask. A CPU that activates enters `known` and `active`, then reads the generation, then walks; here the tables
  * have changed, then the sets are read. A CPU not in `known` has walked nothing before the change. One that was active
- * and is not now may hold something: for its sake the generation is raised, and then the active set is read again: either
- * it is there, or it will see the new generation and flush by itself. While no CPU is in that state the generation, a
- * line that all CPUs of the space share, is left alone.
+ * and is not now may hold something: for its sake the generation is raised, and then the active set is read again:
+ * either it is there, or it will see the new generation and flush by itself. While no CPU is in that state the
+ * generation, a line that all CPUs of the space share, is left alone.
  */
 static bool whom_to_ask(struct pt *pt, uint64_t active[CPU_WORDS])
 {

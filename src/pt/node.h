@@ -3,8 +3,9 @@
  * Table descriptors. One cache line for each table page; the first frame of a chunk holds the descriptors of the
  * others, so that descriptor, table and physical address are found from each other by arithmetic alone.
  *
- * Field guards: `lock` itself; stale, count, segs, n_segs, dense: written under the lock, with seq odd while they change,
- * read without it by the seq protocol (node_value_rcu); next: owner of the lock, or of the page when it is in no tree.
+ * Field guards: `lock` itself; stale, count, segs, n_segs, dense: written under the lock, with seq odd while they
+ * change, read without it by the seq protocol (node_value_rcu); next: owner of the lock, or of the page when it is in
+ * no tree.
  */
 #ifndef PT_NODE_H
 #define PT_NODE_H

@@ -76,8 +76,8 @@ static uint64_t words_for(const struct area *area, uint64_t slots)
     return area->flags & AREA_OWNED ? slots : area->flags & AREA_CUSTOM ? 2 * slots : 0;
 }
 
-/* In a batch the ranges before this one may have used the segments up; those that fall into a table that the batch itself
- * makes have each counted that table, of which all but one are to spare.
+/* In a batch the ranges before this one may have used the segments up; those that fall into a table that the batch
+ * itself makes have each counted that table, of which all but one are to spare.
  *
  * What changing the values of slots [lo, hi) of a locked node can need: a dense page, or a place to put one back.
  * Unmapping whole areas never needs a page: clearing whole segments makes none. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Map and unmap inside one leaf table that is there: most calls for devices and small buffers. The same locks and the
- * same order as the general way (range.h), without its plan: what needs a page, or meets something unusual, is left to it.
+ * same order as the general way (range.h), without its plan: what needs a page, or meets something unusual, is left to
+ * it.
  */
 #include "pt/range.h"
 #include "pt/walk.h"

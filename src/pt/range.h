@@ -47,8 +47,8 @@ _Static_assert(sizeof(struct pt_map) <= 64, "aspace_map.reserved holds one");
 /* The largest level at which [va, va + size) can hold leaves for pa, at most `max`. */
 unsigned pt_linear_level(const struct pt *pt, aspace_va_t va, aspace_pa_t pa, unsigned max);
 
-/* Fill slots [g.lo, g.hi) of a node, the first of which translates va, from a map that is no MAP_FRAMES; segments are the
- * caller's business. */
+/* Fill slots [g.lo, g.hi) of a node, the first of which translates va, from a map that is no MAP_FRAMES; segments are
+ * the caller's business. */
 void pt_place(const struct pt *pt, const struct pt_map *m, struct node *n, struct seg g, aspace_va_t va);
 
 /*
@@ -87,8 +87,8 @@ int pt_split(struct pt *pt, aspace_va_t va);
 /* Worst-case tables for one operation on the range. */
 uint64_t pt_tables_needed(const struct fmt *F, aspace_va_t va, aspace_va_t end);
 
-/* Reclaim tables that hold nothing under [va, end), looking at about *budget tables; returns how many were reclaimed and
- * sets *next_va to where to go on. */
+/* Reclaim tables that hold nothing under [va, end), looking at about *budget tables; returns how many were reclaimed
+ * and sets *next_va to where to go on. */
 size_t pt_sweep(struct pt *pt, aspace_va_t *next_va, size_t budget);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The space: a page table, a state, and what the embedder said at creation. Owns struct aspace; knows no entry's bits. */
+/* The space: a page table, a state, and what the embedder said at creation. Owns struct aspace; knows no entry's
+ * bits. */
 #ifndef SPACE_SPACE_H
 #define SPACE_SPACE_H
 

@@ -322,8 +322,8 @@ static uint64_t random_bits(void)
     return x;
 }
 
-/* The payload of engine entries: bits 3-5, 7-9, 11 and 15-62; a parked frame's address (at level 0, and inverted on x86)
- * reaches down to bit 12. */
+/* The payload of engine entries: bits 3-5, 7-9, 11 and 15-62; a parked frame's address (at level 0, and inverted on
+ * x86) reaches down to bit 12. */
 static uint64_t payload_bits(const struct fmt *F, unsigned level)
 {
     uint64_t low = level == 0 || F->family == FMT_EPT || F->family == FMT_X86 ? 0xfff8 : 0x8ff8;
