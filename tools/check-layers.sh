@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Dependencies point down only:
 #
-#     space, inspect  ->  pt, backend  ->  format, sync  ->  include/aspace
+#     space, inspect  ->  pt  ->  format, sync  ->  include/aspace
 #
 # The table below says what a file of each layer may include besides the public headers and its own folder. Nothing in
 # the engine includes a header that only a hosted compiler has. Prints each violation; status 1 if there is one.
@@ -21,10 +21,9 @@ below() {
     include) echo '' ;;
     sync) echo '' ;;
     format) echo '' ;;
-    backend) echo 'sync' ;;
     pt) echo 'format sync' ;;
-    space) echo 'pt backend sync' ;;
-    inspect) echo 'space pt backend sync format' ;;
+    space) echo 'pt sync' ;;
+    inspect) echo 'space pt sync format' ;;
     *) echo '?' ;;
     esac
 }
