@@ -161,7 +161,7 @@ int main(int argc, char **argv)
 
     for (size_t i = 0; i < operation_count && i < TESTS_MAX; i++) {
         snprintf(names[i], sizeof(names[i]), "inject_%s", operations[i].name);
-        tests[i] = (struct test){names[i], inject_operation, operations[i].needs & 0xffff};
+        tests[i] = (struct test){names[i], inject_operation, (operations[i].needs & 0xffff) | NEEDS_FEW};
     }
     const struct suite suites[] = {{tests, operation_count}, SUITE(own_tests)};
     const struct program program = {"inject", suites, 2, pick};

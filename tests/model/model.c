@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS = 10000, STEPS_SPECIAL = 1000, FULL_EVERY = 16, SHRINK_STEPS = 60000 };
+enum { STEPS = 10000, STEPS_SPECIAL = 400, FULL_EVERY = 16, SHRINK_STEPS = 60000 };
 
 /* ------------------------------------------------------------------------------------------------------- comparison */
 
