@@ -556,8 +556,8 @@ static bool selected(const char *name)
     return true;
 }
 
-/* Some seconds of processor time, for what spins, and far more of the clock's, for what sleeps: the machine may be slow,
- * or be stopped for a while. 0: none. */
+/* Some seconds of processor time, for what spins, and far more of the clock's, for what sleeps: the machine may be
+ * slow, or be stopped for a while. 0: none. */
 static void set_deadline(unsigned times)
 {
     struct itimerval limit = {.it_value = {.tv_sec = (time_t)times * SECONDS_MAX}};

@@ -361,27 +361,41 @@ static void protect_slot(struct op *op, struct node *n, unsigned i, value_t v, a
 }
 
 /*
- * A stretch of present leaves of one area where no one but the lock's owner changes leaves (no hardware accessed/dirty,
- * R6): the same change to each, by plain stores. Returns the slot at which it stopped.
+ * A stretch of present leaves of one area that are alike but for address, accessed and dirty: the same bits flipped in
+ * each. By plain stores where no one but the lock's owner changes leaves (R6); where hardware sets accessed and dirty by
+ * CAS, as long as rights and those flags share no bit. Returns the slot at which it stopped.
  */
-static unsigned protect_plain(struct op *op, struct node *n, struct seg g, value_t v, aspace_va_t va)
+static unsigned protect_alike(struct op *op, struct node *n, struct seg g, value_t v, aspace_va_t va)
 {
     const struct area *area = value_area(op->pt->host, v);
+    const struct fmt *F = op->F;
     uint32_t rights = area_leaf_rights(area, VALUE_RIGHTS(v));
-    uint64_t *slots = node_slots(n), e = slot_peek(slots + g.lo);
+    uint64_t *slots = node_slots(n), e = slot_load(slots + g.lo), flags = 0;
+    if (!rights || (area->flags & AREA_CUSTOM) || !fmt_present(F, 0, e))
+        return g.lo;
+    bool hardware = op->C->features & ASPACE_FEAT_AD;
+    uint32_t before = fmt_leaf_rights(F, op->C, e);
+    uint64_t flip = e ^ fmt_with_rights(F, op->C, 0, e, rights);
+    if (hardware) {
+        uint64_t clean = fmt_with_ad(F, e, false, false), used = fmt_with_ad(F, e, true, true);
+        flags = clean ^ used;
+        /* Arm tells writable and dirty by the same bits: what is flipped depends on the flags. */
+        if ((clean ^ fmt_with_rights(F, op->C, 0, clean, rights)) !=
+            (used ^ fmt_with_rights(F, op->C, 0, used, rights)))
+            return g.lo;
+    }
+    if ((flip & flags) || (rights & ~before & ASPACE_X && op->pt->host->hal->icache_sync))
+        return g.lo;
+    uint64_t alike = ~fmt_addr_bits(F, fmt_address_mask(F, 0)) & ~flags, same = e & alike;
     unsigned i = g.lo;
-    if ((op->C->features & ASPACE_FEAT_AD) || !rights || (area->flags & AREA_CUSTOM) || !fmt_present(op->F, 0, e))
-        return g.lo;
-    uint32_t before = fmt_leaf_rights(op->F, op->C, e);
-    uint64_t flip = e ^ fmt_with_rights(op->F, op->C, 0, e, rights);
-    uint64_t address = fmt_addr_bits(op->F, fmt_address_mask(op->F, 0)), same = e & ~address;
-    if (rights & ~before & ASPACE_X && op->pt->host->hal->icache_sync)
-        return g.lo;
     for (; i < g.hi; i++) {
-        e = slot_peek(slots + i);
-        if ((e & ~address) != same)
+        e = slot_load(slots + i);
+        while ((e & alike) == same && hardware && !slot_cas(slots + i, &e, e ^ flip))
+            continue;
+        if ((e & alike) != same)
             break;
-        slot_store(slots + i, e ^ flip);
+        if (!hardware)
+            slot_store(slots + i, e ^ flip);
     }
     if (before & ~rights)
         gather_flush_range(&op->g, va, va + ((uint64_t)(i - g.lo) << 12), 0, (uint64_t)(i - g.lo));
@@ -399,7 +413,7 @@ static void protect_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned
         break_runs(op, n, g, seg_va, 1);
         for (unsigned k = g.lo; k < g.hi;) {
             aspace_va_t at = seg_va + ((uint64_t)(k - g.lo) << 12);
-            unsigned to = protect_plain(op, n, (struct seg){(uint16_t)k, g.hi, g.value}, v, at);
+            unsigned to = protect_alike(op, n, (struct seg){(uint16_t)k, g.hi, g.value}, v, at);
             if (to == k)
                 protect_slot(op, n, to++, v, at);
             k = to;
