@@ -312,7 +312,7 @@ struct aspace_area {
     aspace_pa_t pa; /* LINEAR, ROM: of va; else ASPACE_PA_NONE */
     uint64_t id;    /* of the area record: never reused */
     uint64_t cookie;
-    uint64_t offset; /* CUSTOM: object offset of va */
+    uint64_t offset; /* CUSTOM: object offset of the member va */
     const struct aspace_backend *backend;
     void *backend_ctx;
 };
@@ -335,7 +335,7 @@ struct aspace_find {
     uint32_t flags;            /* ASPACE_FIND_* */
 };
 
-/* First fit from the hint on, then from the other end up to the hint. NOT_MAPPED is the answer LIMIT: no room. */
+/* First fit from the hint on, then in the rest of the limit. Failure: INVALID, RANGE, LIMIT (no room). */
 ASPACE_MUST_CHECK int aspace_find(struct aspace *space, const struct aspace_find *find, aspace_va_t *va);
 
 /* Find and map, atomically: request->va and ->size are ignored, find->size counts. *va is where. */
