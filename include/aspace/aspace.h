@@ -309,7 +309,7 @@ struct aspace_area {
     enum aspace_kind kind;
     uint32_t rights, max_rights, attr;
     enum aspace_fork_policy fork;
-    aspace_pa_t pa; /* LINEAR, ROM: of va; else ASPACE_PA_NONE */
+    aspace_pa_t pa; /* LINEAR, ROM: of the member va; else ASPACE_PA_NONE */
     uint64_t id;    /* of the area record: never reused */
     uint64_t cookie;
     uint64_t offset; /* CUSTOM: object offset of the member va */

@@ -362,8 +362,8 @@ static void protect_slot(struct op *op, struct node *n, unsigned i, value_t v, a
 
 /*
  * A stretch of present leaves of one area that are alike but for address, accessed and dirty: the same bits flipped in
- * each. By plain stores where no one but the lock's owner changes leaves (R6); where hardware sets accessed and dirty by
- * CAS, as long as rights and those flags share no bit. Returns the slot at which it stopped.
+ * each. By plain stores where no one but the lock's owner changes leaves (R6); where hardware sets accessed and dirty
+ * by CAS, as long as rights and those flags share no bit. Returns the slot at which it stopped.
  */
 static unsigned protect_alike(struct op *op, struct node *n, struct seg g, value_t v, aspace_va_t va)
 {
