@@ -127,6 +127,8 @@ FMT_INLINE int arm_init(const struct fmt *F, struct fmt_ctx *C, const struct asp
         arm_init_s1(F, C, config);
     C->run_lg2 = (C->features & ASPACE_FEAT_CONTIG) ? F->run_lg2 : 0;
     C->table_bits = ARM_VALID | ARM_TABLE;
+    C->leaf_global = !F->stage2 && (C->features & ASPACE_FEAT_GLOBAL);
+    C->leaf_bits = F->stage2 || C->leaf_global ? 0 : ARM_S1_NG;
     return ASPACE_OK;
 }
 
@@ -203,7 +205,7 @@ FMT_INLINE uint64_t arm_leaf(const struct fmt *F, const struct fmt_ctx *C, unsig
                              uint32_t attr)
 {
     return C->attr[attr] | ARM_VALID | (level == 0 ? ARM_TABLE : 0) | ARM_SH_INNER | fmt_preset(C) * ARM_AF |
-           (F->stage2 ? 0 : ARM_S1_NG) | arm_rights_bits(F, C, rights, 0);
+           C->leaf_bits | arm_rights_bits(F, C, rights, 0);
 }
 
 FMT_INLINE uint64_t arm_leaf_pa(const struct fmt *F, unsigned level, uint64_t e, unsigned idx)

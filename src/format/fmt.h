@@ -36,6 +36,7 @@ struct fmt {
     uint8_t run_lg2;     /* log2 of entries in a contiguous run at level 0; 0 if there are none */
     bool stage2;
     bool has_user;                 /* tells user from privileged */
+    bool upper_half;               /* input addresses are signed: the upper half of the root is the kernel's */
     bool break_before_make;        /* changing the leaf size needs an invalidation in between */
     uint8_t bits[FMT_LEVELS_MAX];  /* index bits of each level; the root's include those above the ordinary table's */
     uint8_t shift[FMT_LEVELS_MAX]; /* log2 of the bytes an entry spans */
@@ -51,6 +52,8 @@ struct fmt_ctx {
     uint64_t pa_end;     /* physical addresses are below this */
     uint64_t encrypt;    /* the encrypt bit, or 0 */
     uint64_t table_bits; /* constant bits of an entry that points to a table */
+    uint64_t leaf_bits;  /* constant bits of a leaf of level 0: global, or not global */
+    bool leaf_global;    /* leaves hold for every tag */
     uint8_t leaf_levels; /* F->leaf_levels less what features and configuration forbid */
     uint8_t run_lg2;     /* F->run_lg2 if the feature is there, else 0 */
     uint64_t mair, pat;  /* effective memory-type register */

@@ -61,6 +61,13 @@ FMT_INLINE uint64_t fmt_encrypt_pa(const struct fmt *F, const struct fmt_ctx *C)
     return F->family == FMT_RISCV ? C->encrypt << 2 : C->encrypt;
 }
 
+/* An entry of the kernel's root as entry of another root. Only RISC-V marks entries that point to tables global, and
+ * with them all below; elsewhere the kernel's leaves say it. */
+FMT_INLINE uint64_t fmt_shared(const struct fmt *F, uint64_t e)
+{
+    return F->family == FMT_RISCV ? e | RISCV_G : e;
+}
+
 FMT_INLINE bool fmt_present(const struct fmt *F, unsigned level, uint64_t e)
 {
     FMT_DISPATCH(present, F, level, e);

@@ -132,6 +132,7 @@ void gather_flush(struct gather *g)
             .leaf_only = !g->tables,
             .full = full,
             .stage2 = pt->F->stage2,
+            .global = pt->C.leaf_global,
             .active = active,
             .active_words = CPU_WORDS,
             .space = pt->owner,

@@ -123,7 +123,7 @@ static int make_root(struct pt *pt)
     pt->root = root;
     pt->root_slots = node_slots(root);
     pt->root_pa = node_pa(root);
-    /* The hardware's table may be larger than the indices in use (canonical halves): all of it is filled. */
+    /* The hardware's table may be larger than the indices in use (the kernel's half): all of it is filled. */
     slots_fill(pt->root_slots, 0, 512u << root->order, slot_empty(&pt->C, pt->top));
     pt_sync_walkers(pt, pt->root_slots, 4096u << root->order);
     return ASPACE_E_OK;
@@ -210,6 +210,27 @@ int space_check_range(const struct aspace *s, aspace_va_t va, uint64_t size)
 uint64_t aspace_tables_needed(const struct aspace *s, aspace_va_t va, uint64_t size)
 {
     return aspace_contains(s, va, size) ? pt_tables_needed(s->pt.F, va, va + size) : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ the kernel's half */
+
+int aspace_share_upper(struct aspace *s, const uint64_t *upper)
+{
+    struct pt *pt = &s->pt;
+    if (!upper)
+        return ASPACE_E_INVALID;
+    if (!pt->F->upper_half)
+        return ASPACE_E_UNSUPPORTED;
+    if (!space_is_open(s))
+        return ASPACE_E_CLOSED;
+    uint64_t *slots = pt->root_slots + node_entries(pt->F, pt->top);
+    for (unsigned i = 0; i < ASPACE_UPPER_ENTRIES; i++) {
+        uint64_t e = slot_load(upper + i); /* the kernel may be adding some */
+        bool present = fmt_present(pt->F, pt->top, e);
+        slot_publish(slots + i, present ? fmt_shared(pt->F, e) : slot_empty(&pt->C, pt->top));
+    }
+    pt_sync_walkers(pt, slots, ASPACE_UPPER_ENTRIES * sizeof *slots);
+    return ASPACE_E_OK;
 }
 
 /* ----------------------------------------------------------------------------------------------------- activation */
