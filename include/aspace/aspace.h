@@ -189,6 +189,9 @@ void aspace_registers(const struct aspace *space, struct aspace_registers *regis
 enum { ASPACE_UPPER_ENTRIES = 256 };
 ASPACE_MUST_CHECK int aspace_share_upper(struct aspace *space, const uint64_t *upper);
 
+/* The tag (VMID or ASID) in use now: where the registers above do not hold it, as in a VMCB or with EPT. */
+uint32_t aspace_tag(const struct aspace *space);
+
 /* The tag to be used from now on, for roll-over: caller guarantees that the space is active nowhere. aspace/tag.h has an
  * allocator that does all of this. */
 void aspace_set_tag(struct aspace *space, uint32_t tag);

@@ -78,7 +78,7 @@ static bool copy_active(const struct pt *pt, uint64_t active[CPU_WORDS])
 {
     uint64_t any = 0;
     for (unsigned w = 0; w < CPU_WORDS; w++)
-        any |= active[w] = seam_load(&pt->active[w]);
+        any |= active[w] = seam_load_acquire(&pt->active[w]); /* and the tag of whoever is there */
     return any != 0;
 }
 
@@ -122,7 +122,7 @@ void gather_flush(struct gather *g)
     uint64_t active[CPU_WORDS];
     if (whom_to_ask(pt, active) && hal->tlb_flush) {
         struct aspace_flush f = {
-            .tag = pt->tag,
+            .tag = seam_load(&pt->tag),
             .va = g->va,
             .end = g->end,
             .root = pt->root_pa,

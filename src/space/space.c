@@ -195,7 +195,7 @@ aspace_pa_t aspace_root(const struct aspace *s)
 
 void aspace_registers(const struct aspace *s, struct aspace_registers *registers)
 {
-    fmt_registers(s->pt.F, &s->pt.C, s->pt.root_pa, s->pt.tag, registers);
+    fmt_registers(s->pt.F, &s->pt.C, s->pt.root_pa, aspace_tag(s), registers);
 }
 
 int space_check_range(const struct aspace *s, aspace_va_t va, uint64_t size)
@@ -235,9 +235,15 @@ int aspace_share_upper(struct aspace *s, const uint64_t *upper)
 
 /* ----------------------------------------------------------------------------------------------------- activation */
 
+uint32_t aspace_tag(const struct aspace *s)
+{
+    return seam_load(&s->pt.tag);
+}
+
 void aspace_set_tag(struct aspace *s, uint32_t tag)
 {
-    s->pt.tag = tag;
+    seam_store(&s->pt.tag, tag);
+    seam_store_release(&s->pt.tag_changes, s->pt.tag_changes + 1);
     /* What CPUs hold under the new tag belongs to whoever had it before. */
     seam_add_acq_rel(&s->pt.flush_generation, 1);
 }
@@ -253,12 +259,14 @@ void aspace_activate(struct aspace *s)
     seam_or(&pt->known[id / 64], 1ull << (id % 64));
     seam_or(&pt->active[id / 64], 1ull << (id % 64));
     uint64_t generation = seam_load_acquire(&pt->flush_generation);
+    c->tag_seen = seam_load(&pt->tag_changes);
     if (c->flush_seen != generation && pt->host->hal->tlb_flush_local)
-        pt->host->hal->tlb_flush_local(pt->host->ctx, pt->tag, pt->F->stage2);
+        pt->host->hal->tlb_flush_local(pt->host->ctx, aspace_tag(s), pt->F->stage2);
     c->flush_seen = generation;
 }
 
-/* Flushes up to here reached this CPU, which was in the active set for all of them. */
+/* Flushes up to here reached this CPU, which was in the active set for all of them; unless the space has another tag by
+ * now, under which nothing was flushed here. */
 void aspace_deactivate(struct aspace *s)
 {
     struct pt *pt = &s->pt;
@@ -267,7 +275,9 @@ void aspace_deactivate(struct aspace *s)
     ASSERT(c->active_count);
     if (--c->active_count)
         return;
-    c->flush_seen = seam_load_acquire(&pt->flush_generation);
+    uint64_t generation = seam_load_acquire(&pt->flush_generation);
+    if (seam_load(&pt->tag_changes) == c->tag_seen)
+        c->flush_seen = generation;
     seam_and(&pt->active[id / 64], ~(1ull << (id % 64)));
 }
 

@@ -14,6 +14,7 @@ struct aspace {
     void *user;
     void (*released)(void *user);
     aspace_va_t sweep_va;
+    uint64_t context; /* aspace/tag.h: generation and tag; 0: none yet */
     struct pt_cpu cpu[] __attribute__((aligned(ASPACE_CACHE_LINE)));
 };
 _Static_assert(sizeof(struct aspace) <= 2048, "ASPACE_BYTES covers the space");
