@@ -5,9 +5,9 @@
  * every other space gets one when it is activated next. What CPUs remember under a number from its former owner is
  * flushed at the new owner's first activation on each of them, so a roll-over interrupts nobody.
  *
- * One allocator for each set of numbers: one for VMIDs, one for ASIDs. A space belongs to one allocator for life. On each
- * CPU at most one space of an allocator is loaded at a time; while switching, in this order: aspace_tags_activate(new),
- * load the registers, aspace_deactivate(old).
+ * One allocator for each set of numbers: one for VMIDs, one for ASIDs. A space belongs to one allocator for life. On
+ * each CPU at most one space of an allocator is loaded at a time; while switching, in this order:
+ * aspace_tags_activate(new), load the registers, aspace_deactivate(old).
  */
 #ifndef ASPACE_TAG_H
 #define ASPACE_TAG_H
@@ -32,8 +32,8 @@ struct aspace_tags;
 ASPACE_MUST_CHECK int aspace_tags_init(struct aspace_tags *tags, const struct aspace_tags_config *config);
 
 /*
- * aspace_activate for a space whose tag the allocator sees to: afterwards aspace_registers has a tag that no other space
- * of the allocator uses, and the CPU remembers nothing under it from before. Cannot fail. Context: as aspace_activate;
+ * aspace_activate for a space whose tag the allocator sees to: afterwards aspace_registers has a tag that no other
+ * space of the allocator uses, and the CPU remembers nothing under it from before. Cannot fail. Context: as aspace_activate;
  * takes the allocator's lock only if the space has no tag of this generation. Cost: a compare-and-swap on a word of the
  * CPU's own beside aspace_activate; once a generation and space a search for a free number.
  */

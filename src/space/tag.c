@@ -103,8 +103,8 @@ static bool is_reserved(struct aspace_tags *t, uint64_t old, uint64_t now)
     return found;
 }
 
-/* Under the lock: the number that the space keeps or gets. Those that were not reserved may have had other owners since,
- * so every CPU has to flush before it uses them. */
+/* Under the lock: the number that the space keeps or gets. Those that were not reserved may have had other owners
+ * since, so every CPU has to flush before it uses them. */
 static void renew(struct aspace_tags *t, struct aspace *s)
 {
     uint64_t old = s->context, generation = t->generation << TAG_BITS_MAX;
