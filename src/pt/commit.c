@@ -44,7 +44,7 @@ void op_put_pages(struct op *op, struct area *area, uint64_t pages)
 struct node *op_new_node(struct op *op, unsigned level)
 {
     struct node *n = op_take_page(op);
-    n->level = (uint8_t)level;
+    n->level = level & 15u;
     if (op->pt->quota_tables)
         op->quota--;
     COUNT(pt_this_cpu(op->pt)->tables, 1);

@@ -108,44 +108,85 @@ static bool whom_to_ask(struct pt *pt, uint64_t active[CPU_WORDS])
     return copy_active(pt, active);
 }
 
-void gather_flush(struct gather *g)
+static void nothing_to_flush(struct gather *g)
 {
-    struct pt *pt = g->pt;
-    if (g->va == g->end)
-        return;
-    const struct aspace_hal *hal = pt->host->hal;
-    bool full = g->entries > pt->host->full_flush_entries;
-    struct pt_cpu *c = pt_this_cpu(pt);
-    COUNT(c->flushes, 1);
-    COUNT(c->full_flushes, full);
-    COUNT(c->flushed_entries, g->entries);
-    uint64_t active[CPU_WORDS];
-    if (whom_to_ask(pt, active) && hal->tlb_flush) {
-        struct aspace_flush f = {
-            .tag = seam_load(&pt->tag),
-            .va = g->va,
-            .end = g->end,
-            .root = pt->root_pa,
-            .entries = g->entries,
-            .stride_lg2 = g->min_lg2,
-            .max_lg2 = g->max_lg2,
-            .leaf_only = !g->tables,
-            .full = full,
-            .stage2 = pt->F->stage2,
-            .global = pt->C.leaf_global,
-            .active = active,
-            .active_words = CPU_WORDS,
-            .space = pt->owner,
-        };
-        hal->tlb_flush(pt->host->ctx, &f);
-        if (hal->tlb_wait)
-            hal->tlb_wait(pt->host->ctx, &f);
-    }
     g->va = g->end = 0;
     g->entries = 0;
     g->min_lg2 = 63;
     g->max_lg2 = 0;
     g->tables = false;
+}
+
+bool gather_ask(struct gather *g)
+{
+    struct pt *pt = g->pt;
+    if (g->va == g->end)
+        return false;
+    struct pt_cpu *c = pt_this_cpu(pt);
+    COUNT(c->flushes, 1);
+    COUNT(c->full_flushes, g->entries > pt->host->full_flush_entries);
+    COUNT(c->flushed_entries, g->entries);
+    if (!whom_to_ask(pt, g->active) || !pt->host->hal->tlb_flush) {
+        nothing_to_flush(g);
+        return false;
+    }
+    seam_store_release(&c->flush_va, g->va);
+    seam_store_release(&c->flush_end, g->end);
+    return true;
+}
+
+void gather_send(struct gather *g)
+{
+    struct pt *pt = g->pt;
+    const struct aspace_hal *hal = pt->host->hal;
+    struct aspace_flush f = {
+        .tag = seam_load(&pt->tag),
+        .va = g->va,
+        .end = g->end,
+        .root = pt->root_pa,
+        .entries = g->entries,
+        .stride_lg2 = g->min_lg2,
+        .max_lg2 = g->max_lg2,
+        .leaf_only = !g->tables,
+        .full = g->entries > pt->host->full_flush_entries,
+        .stage2 = pt->F->stage2,
+        .global = pt->C.leaf_global,
+        .active = g->active,
+        .active_words = CPU_WORDS,
+        .space = pt->owner,
+    };
+    hal->tlb_flush(pt->host->ctx, &f);
+    if (hal->tlb_wait)
+        hal->tlb_wait(pt->host->ctx, &f);
+    seam_store_release(&pt_this_cpu(pt)->flush_end, 0);
+    nothing_to_flush(g);
+}
+
+void gather_flush(struct gather *g)
+{
+    if (gather_ask(g))
+        gather_send(g);
+}
+
+/*
+ * What a CPU announces changes only after the last one was acknowledged. So whichever mixture of an old and a new
+ * announcement is read, to find no overlap means that the old one is over or concerns other addresses; and a new one for
+ * these would need the lock that the caller holds.
+ */
+static bool announces(const struct pt_cpu *c, aspace_va_t va, aspace_va_t end, bool *any)
+{
+    aspace_va_t flush_end = seam_load_acquire(&c->flush_end), flush_va = seam_load_acquire(&c->flush_va);
+    *any |= flush_end != 0;
+    return flush_end && flush_va < end && va < flush_end;
+}
+
+bool gather_settle(struct pt *pt, aspace_va_t va, aspace_va_t end)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < pt->host->cpus; i++)
+        while (announces(&pt->cpu[i], va, end, &any))
+            aspace_pause();
+    return !any;
 }
 
 /* ------------------------------------------------------------------------------------------------------- releasing */

@@ -17,7 +17,8 @@ struct gather {
     aspace_va_t va, end; /* hull of what must be flushed; va == end: nothing */
     uint64_t entries;
     uint8_t min_lg2, max_lg2;
-    bool tables; /* tables were unlinked */
+    bool tables;                /* tables were unlinked */
+    uint64_t active[CPU_WORDS]; /* gather_ask: whom gather_send asks */
     unsigned n;
     unsigned capacity;    /* items that fit in `items` and the reserved pages */
     struct node *reserve; /* unused pages */
@@ -76,8 +77,25 @@ void gather_area(struct gather *g, struct area *area);
 /* The most words that one of the above takes. */
 enum { GATHER_WORDS = 3 };
 
-/* Invalidate what was collected on all CPUs that may hold it, and wait. What is released stays. */
+/*
+ * Invalidate what was collected on all CPUs that may hold it, and wait. What is released stays. In two halves where locks
+ * are dropped in between: gather_ask, after the last change and under the locks, says whether any CPU has to be asked and
+ * announces the range; gather_send does it, and withdraws the announcement when all have acknowledged.
+ */
+bool gather_ask(struct gather *g);
+void gather_send(struct gather *g);
 void gather_flush(struct gather *g);
+
+/* R7: a table was locked whose `flushing` is set. Wait until no other CPU has an invalidation announced that overlaps
+ * [va, end). Returns whether none is announced at all. */
+bool gather_settle(struct pt *pt, aspace_va_t va, aspace_va_t end);
+
+/* The node is locked and about to be looked at by an operation on [va, end). */
+static inline void gather_settle_node(struct pt *pt, struct node *n, aspace_va_t va, aspace_va_t end)
+{
+    if (UNLIKELY(n->flushing) && gather_settle(pt, va, end))
+        n->flushing = 0;
+}
 
 /* After the flush, outside of the section: hand the items to this CPU's deferred list, and free what is due there.
  * Unused reserved pages are freed. */

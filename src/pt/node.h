@@ -4,7 +4,7 @@
  * others, so that descriptor, table and physical address are found from each other by arithmetic alone.
  *
  * Field guards: `lock` itself; stale, count, segs, n_segs, dense: written under the lock, with seq odd while they
- * change, read without it by the seq protocol (node_value_rcu); next: owner of the lock, or of the page when it is in
+ * change, read without it by the seq protocol (node_value_rcu); flushing: under the lock; next: owner of the lock, or of the page when it is in
  * no tree.
  */
 #ifndef PT_NODE_H
@@ -29,8 +29,9 @@ struct node {
     uint8_t stale;    /* no longer in the tree */
     uint8_t doomed;   /* the owner of the lock will unlink it */
     uint8_t building; /* advisory: a CPU is making a child for one of its ARMED slots */
-    uint8_t level;
-    uint8_t order;      /* of the run of frames that the table is */
+    uint8_t flushing; /* R7: a CPU may have announced an invalidation that memory here is ahead of */
+    uint8_t level : 4;
+    uint8_t order : 4;  /* of the run of frames that the table is */
     struct node *dense; /* page that holds a value for each slot, when the segments are not enough */
     struct node *next;
     struct seg segs[NODE_SEGS];

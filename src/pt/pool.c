@@ -59,7 +59,7 @@ static struct node *take(struct aspace_host *host, struct chunk *c, unsigned ind
         unlist_chunk(host, c);
     struct node *page = (struct node *)c + index;
     memset(page, 0, sizeof *page);
-    page->order = (uint8_t)order;
+    page->order = order & 15u;
     return page;
 }
 

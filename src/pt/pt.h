@@ -25,6 +25,8 @@ struct pt_cpu {
     aspace_va_t next_va;   /* fault-around: where a sequential fault would come next */
     uint32_t window;       /* fault-around: pages */
     uint32_t active_count; /* nested activations */
+    aspace_va_t flush_va;  /* R7: announced, not yet acknowledged; read by whoever locks a table that it concerns */
+    aspace_va_t flush_end; /* 0: nothing */
 } __attribute__((aligned(ASPACE_CACHE_LINE)));
 _Static_assert(sizeof(struct pt_cpu) <= 256, "ASPACE_BYTES counts this much a CPU");
 

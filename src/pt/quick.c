@@ -35,12 +35,13 @@ static bool one_part_of_a_table(const struct pt *pt, aspace_va_t va, aspace_va_t
 }
 
 /* Locked, in a section, with room for two more segments; or NULL, and neither. */
-static struct node *enter(struct pt *pt, aspace_va_t va)
+static struct node *enter(struct pt *pt, aspace_va_t va, aspace_va_t end)
 {
     smr_enter(pt->host);
     struct node *n = leaf_table(pt, va);
     if (n) {
         seam_lock(&n->lock, host_lock_tag());
+        gather_settle_node(pt, n, va, end);
         if (!n->stale && n->n_segs < NODE_SEGS)
             return n;
         seam_unlock(&n->lock);
@@ -74,7 +75,7 @@ bool pt_quick_map(struct pt *pt, const struct pt_map *m)
     struct seg g = slots_of(pt, m->va, m->end), met = {0, 0, 0};
     if (m->source == MAP_FRAMES || !one_part_of_a_table(pt, m->va, m->end))
         return false;
-    struct node *n = enter(pt, m->va);
+    struct node *n = enter(pt, m->va, m->end);
     if (!n)
         return false;
     bool free = !node_next_seg(n, g.lo, g.hi, &met);
@@ -127,13 +128,13 @@ bool pt_quick_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end)
     struct seg all = slots_of(pt, va, end), g = {0, 0, 0}, more = {0, 0, 0};
     if (!one_part_of_a_table(pt, va, end))
         return false;
-    struct node *n = enter(pt, va);
+    struct node *n = enter(pt, va, end);
     if (!n)
         return false;
     struct gather gather;
     struct area *area = NULL;
     gather_init(&gather, pt);
-    bool one = node_next_seg(n, all.lo, all.hi, &g) && !node_next_seg(n, g.hi, all.hi, &more);
+    bool ask = false, one = node_next_seg(n, all.lo, all.hi, &g) && !node_next_seg(n, g.hi, all.hi, &more);
     if (one && is_plain(pt, value_area(pt->host, g.value), g)) {
         struct node *none = NULL;
         aspace_va_t at = va + ((uint64_t)(g.lo - all.lo) << 12), to = at + ((uint64_t)(g.hi - g.lo) << 12);
@@ -149,9 +150,14 @@ bool pt_quick_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end)
         if (none)
             gather_page(&gather, none);
         clean(pt, n, g);
-        gather_flush(&gather);
+        ask = gather_ask(&gather);
+        n->flushing |= ask;
     }
-    leave(pt, n);
+    seam_unlock(&n->lock);
+    if (ask)
+        gather_send(&gather);
+    aspace_walker_barrier();
+    smr_leave(pt->host);
     if (area)
         area_put_pages(pt->host, area, (uint64_t)(g.hi - g.lo));
     gather_finish(&gather);

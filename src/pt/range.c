@@ -7,6 +7,7 @@ void op_lock(struct op *op, struct node *n)
     seam_lock(&n->lock, op->tag);
     n->next = op->locked;
     op->locked = n;
+    gather_settle_node(op->pt, n, op->va, op->end);
 }
 
 void op_unlock_all(struct op *op)
@@ -157,9 +158,13 @@ static void mark_stale(struct op *op)
 void op_end(struct op *op)
 {
     op_put_pages(op, NULL, 0);
-    gather_flush(&op->g);
     mark_stale(op);
+    bool ask = gather_ask(&op->g);
+    for (struct node *n = op->locked; n && ask; n = n->next)
+        n->flushing = 1;
     op_unlock_all(op);
+    if (ask)
+        gather_send(&op->g);
     aspace_walker_barrier();
     smr_leave(op->pt->host);
 }

@@ -118,8 +118,8 @@ static int make_root(struct pt *pt)
     struct node *root = pool_alloc_run(pt->host, pt->F->root_order);
     if (!root)
         return ASPACE_E_NO_MEMORY;
-    root->level = pt->top;
-    root->order = pt->F->root_order;
+    root->level = pt->top & 15u;
+    root->order = pt->F->root_order & 15u;
     pt->root = root;
     pt->root_slots = node_slots(root);
     pt->root_pa = node_pa(root);
