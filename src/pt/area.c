@@ -96,7 +96,6 @@ struct area *area_alloc(struct aspace_host *host)
         return NULL;
     uint32_t index = cpu->areas[--cpu->n_areas];
     struct area *area = area_get(host, index);
-    memset(area, 0, sizeof *area);
     area->index = index;
     return area;
 }

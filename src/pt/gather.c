@@ -97,9 +97,10 @@ static bool any_lazy(const struct pt *pt, const uint64_t active[CPU_WORDS])
  * either it is there, or it will see the new generation and flush by itself. While no CPU is in that state the
  * generation, a line that all CPUs of the space share, is left alone.
  */
-static bool whom_to_ask(struct pt *pt, uint64_t active[CPU_WORDS])
+static bool whom_to_ask(struct pt *pt, bool fenced, uint64_t active[CPU_WORDS])
 {
-    seam_fence();
+    if (!fenced)
+        seam_fence();
     bool any = copy_active(pt, active);
     if (!any_lazy(pt, active))
         return any;
@@ -114,7 +115,7 @@ static void nothing_to_flush(struct gather *g)
     g->entries = 0;
     g->min_lg2 = 63;
     g->max_lg2 = 0;
-    g->tables = false;
+    g->tables = g->fenced = false;
 }
 
 bool gather_ask(struct gather *g)
@@ -126,7 +127,7 @@ bool gather_ask(struct gather *g)
     COUNT(c->flushes, 1);
     COUNT(c->full_flushes, g->entries > pt->host->full_flush_entries);
     COUNT(c->flushed_entries, g->entries);
-    if (!whom_to_ask(pt, g->active) || !pt->host->hal->tlb_flush) {
+    if (!whom_to_ask(pt, g->fenced, g->active) || !pt->host->hal->tlb_flush) {
         nothing_to_flush(g);
         return false;
     }
@@ -180,13 +181,15 @@ static bool announces(const struct pt_cpu *c, aspace_va_t va, aspace_va_t end, b
     return flush_end && flush_va < end && va < flush_end;
 }
 
-bool gather_settle(struct pt *pt, aspace_va_t va, aspace_va_t end)
+void gather_settle(struct pt *pt, struct node *n, aspace_va_t va, aspace_va_t end)
 {
-    bool any = false;
-    for (uint32_t i = 0; i < pt->host->cpus; i++)
+    bool any = false, many = n->flushing == FLUSHING_MANY;
+    uint32_t first = many ? 0 : n->flushing - 1u, last = many ? pt->host->cpus - 1 : first;
+    for (uint32_t i = first; i <= last; i++)
         while (announces(&pt->cpu[i], va, end, &any))
             aspace_pause();
-    return !any;
+    if (!any)
+        n->flushing = 0;
 }
 
 /* ------------------------------------------------------------------------------------------------------- releasing */
@@ -399,7 +402,7 @@ static void release_due(struct aspace_host *host, struct host_cpu *c)
         if (!page)
             return;
         release_page(host, page);
-        __atomic_fetch_sub(&me->releasing, 1, __ATOMIC_RELEASE);
+        seam_sub_acq_rel(&me->releasing, 1);
     }
 }
 
@@ -434,7 +437,9 @@ static void defer(struct aspace_host *host, const uint64_t *words, unsigned n)
         }
         c->limbo_open = page;
     }
-    memcpy(node_slots(c->limbo_open) + 1 + c->limbo_open->count, words, n * sizeof *words);
+    uint64_t *to = node_slots(c->limbo_open) + 1 + c->limbo_open->count;
+    for (unsigned i = 0; i < n; i++)
+        to[i] = words[i];
     c->limbo_open->count = (uint16_t)(c->limbo_open->count + n);
     if (c->limbo_open->count >= DUE)
         close_open(host, c);
@@ -458,7 +463,7 @@ static void defer_pages(struct aspace_host *host, struct node *pages)
 
 void area_put_pages(struct aspace_host *host, struct area *area, uint64_t pages)
 {
-    if (!pages || __atomic_sub_fetch(&area->pages, pages, __ATOMIC_ACQ_REL))
+    if (!area_take_pages(area, pages))
         return;
     uint64_t w = (uint64_t)(uintptr_t)area | ITEM_AREA;
     defer(host, &w, 1);

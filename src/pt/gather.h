@@ -18,6 +18,7 @@ struct gather {
     uint64_t entries;
     uint8_t min_lg2, max_lg2;
     bool tables;                /* tables were unlinked */
+    bool fenced;                /* the last change was a slot_xchg_fence */
     uint64_t active[CPU_WORDS]; /* gather_ask: whom gather_send asks */
     unsigned n;
     unsigned capacity;    /* items that fit in `items` and the reserved pages */
@@ -33,7 +34,7 @@ static inline void gather_init(struct gather *g, struct pt *pt)
     g->entries = 0;
     g->min_lg2 = 63;
     g->max_lg2 = 0;
-    g->tables = false;
+    g->tables = g->fenced = false;
     g->n = 0;
     g->capacity = GATHER_INLINE - 2; /* an item does not straddle storages */
     g->reserve = g->pages = NULL;
@@ -86,15 +87,21 @@ bool gather_ask(struct gather *g);
 void gather_send(struct gather *g);
 void gather_flush(struct gather *g);
 
-/* R7: a table was locked whose `flushing` is set. Wait until no other CPU has an invalidation announced that overlaps
- * [va, end). Returns whether none is announced at all. */
-bool gather_settle(struct pt *pt, aspace_va_t va, aspace_va_t end);
+/* R7: the locked node is about to be looked at by an operation on [va, end). Wait until no other CPU has an invalidation
+ * announced that overlaps it. */
+void gather_settle(struct pt *pt, struct node *n, aspace_va_t va, aspace_va_t end);
 
-/* The node is locked and about to be looked at by an operation on [va, end). */
 static inline void gather_settle_node(struct pt *pt, struct node *n, aspace_va_t va, aspace_va_t end)
 {
-    if (UNLIKELY(n->flushing) && gather_settle(pt, va, end))
-        n->flushing = 0;
+    if (UNLIKELY(n->flushing))
+        gather_settle(pt, n, va, end);
+}
+
+/* R7: the locked node is about to be unlocked with this CPU's invalidation announced. */
+static inline void gather_mark_node(struct node *n)
+{
+    uint32_t me = host_lock_tag();
+    n->flushing = me < FLUSHING_MANY && (!n->flushing || n->flushing == me) ? (uint8_t)me : FLUSHING_MANY;
 }
 
 /* After the flush, outside of the section: hand the items to this CPU's deferred list, and free what is due there.

@@ -13,7 +13,7 @@
 #include "pt/slot.h"
 #include "sync/host.h"
 
-enum { NODE_SEGS = 4, NODE_BYTES = 64 };
+enum { NODE_SEGS = 4, NODE_BYTES = 64, FLUSHING_MANY = 255 };
 
 /* Slots [lo, hi) that are not EMPTY and not TABLE map to `value`; slots that are TABLE are not told by it. */
 struct seg {
@@ -29,7 +29,7 @@ struct node {
     uint8_t stale;    /* no longer in the tree */
     uint8_t doomed;   /* the owner of the lock will unlink it */
     uint8_t building; /* advisory: a CPU is making a child for one of its ARMED slots */
-    uint8_t flushing; /* R7: a CPU may have announced an invalidation that memory here is ahead of */
+    uint8_t flushing; /* R7: CPU + 1 that may have announced an invalidation here; FLUSHING_MANY; 0: none */
     uint8_t level : 4;
     uint8_t order : 4;  /* of the run of frames that the table is */
     struct node *dense; /* page that holds a value for each slot, when the segments are not enough */

@@ -110,6 +110,7 @@ int op_prepare(struct op *op)
 static int plan(struct op *op, struct pt_map *maps)
 {
     op->need = op->tables = op->words = 0;
+    op->counted = NULL;
     op->need_spill_root = op->clear_first = false;
     if (!maps)
         return op_plan(op, op->va, op->end);
@@ -161,7 +162,7 @@ void op_end(struct op *op)
     mark_stale(op);
     bool ask = gather_ask(&op->g);
     for (struct node *n = op->locked; n && ask; n = n->next)
-        n->flushing = 1;
+        gather_mark_node(n);
     op_unlock_all(op);
     if (ask)
         gather_send(&op->g);

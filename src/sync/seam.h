@@ -51,6 +51,19 @@ SEAM_INLINE uint64_t slot_xchg(uint64_t *slot, uint64_t e)
     return __atomic_exchange_n(slot, e, __ATOMIC_ACQ_REL);
 }
 
+/* The same, and no load after it is made before it is seen: an exchange and a full fence, which on x86 are one. */
+#if defined(__x86_64__)
+#define SEAM_FENCE_AFTER_XCHG() ((void)0)
+#else
+#define SEAM_FENCE_AFTER_XCHG() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#endif
+SEAM_INLINE uint64_t slot_xchg_fence(uint64_t *slot, uint64_t e)
+{
+    uint64_t old = __atomic_exchange_n(slot, e, __ATOMIC_SEQ_CST);
+    SEAM_FENCE_AFTER_XCHG();
+    return old;
+}
+
 /* Plain words: counters, sequence numbers, flags. */
 #define seam_load(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define seam_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
@@ -58,6 +71,7 @@ SEAM_INLINE uint64_t slot_xchg(uint64_t *slot, uint64_t e)
 #define seam_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define seam_add(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
 #define seam_add_acq_rel(p, v) __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL)
+#define seam_sub_acq_rel(p, v) __atomic_sub_fetch((p), (v), __ATOMIC_ACQ_REL) /* the new value */
 #define seam_or(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
 #define seam_and(p, v) __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST)
 #define seam_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
