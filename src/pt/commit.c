@@ -229,7 +229,7 @@ static void unmap_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned l
             clear_plain(op, n, g, seg_va, area);
         }
         op_put_pages(op, area, pages);
-        n->count = (uint16_t)(n->count - (g.hi - g.lo));
+        node_count_add(n, g.lo - g.hi);
         any = true;
     }
     if (any) {
@@ -249,7 +249,7 @@ static void unlink_child(struct op *op, struct node *n, unsigned i, aspace_va_t 
     op->g.max_lg2 = op->g.max_lg2 > op->F->shift[n->level] ? op->g.max_lg2 : op->F->shift[n->level];
     op->g.tables = true;
     gather_table(&op->g, child, va);
-    n->count--;
+    node_count_add(n, -1);
 }
 
 /* [va, end) is one whole slot. Returns whether it held anything. */
@@ -267,7 +267,7 @@ static bool unmap_whole(struct op *op, struct node *n, unsigned i, aspace_va_t v
     default: {
         struct area *area = value_area(op->pt->host, node_value(n, i));
         op_put_pages(op, area, give_up(op, n, i, slot_xchg(slot, op_vacant(op, n->level)), va));
-        n->count--;
+        node_count_add(n, -1);
         return true;
     }
     }

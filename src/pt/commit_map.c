@@ -94,7 +94,7 @@ void pt_place(const struct pt *pt, const struct pt_map *m, struct node *n, struc
     fill_linear(slots + g.lo, count, first, step, private);
     if (!n->level && pt->C.run_lg2 && m->source == MAP_LINEAR && fmt_present(pt->F, 0, first))
         join_runs(pt, slots, g.lo, g.hi, linear_pa(m, va));
-    n->count = (uint16_t)(n->count + count);
+    node_count_add(n, (int)count);
 }
 
 /* Slots [lo, hi) of one node, all to be placed at this level. Entries become visible by themselves: each is final. */
@@ -111,7 +111,7 @@ static void place(struct op *op, struct node *n, unsigned lo, unsigned hi, aspac
         aspace_pa_t pa = frame_take(op, op->map, span);
         slot_publish(node_slots(n) + i, present ? bare | fmt_addr_bits(op->F, pa) : bare ^ pa);
     }
-    n->count = (uint16_t)(n->count + (hi - lo));
+    node_count_add(n, (int)(hi - lo));
 }
 
 static void map_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned lo, unsigned hi)
@@ -142,7 +142,7 @@ static void map_child(struct op *op, struct node *n, unsigned i, aspace_va_t va,
         slots_fill(node_slots(child), lo, hi, slot_empty(op->C, child->level));
     op_commit_map(op, child, va, end);
     op_publish_table(op, n, i, child);
-    n->count++;
+    node_count_add(n, 1);
 }
 
 /* How many slots after i, from va on, are whole and take the same kind of entry. */

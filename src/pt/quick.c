@@ -145,7 +145,7 @@ bool pt_quick_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end)
             clear_borrowed(pt, n, g);
         if (area->flags & AREA_LINEAR)
             gather_flush_range(&gather, at, to, 0, (uint64_t)(g.hi - g.lo));
-        n->count = (uint16_t)(n->count - (g.hi - g.lo));
+        node_count_add(n, g.lo - g.hi);
         node_set(n, g.lo, g.hi, 0, &none);
         if (none)
             gather_page(&gather, none);
