@@ -56,7 +56,8 @@ static uint64_t leaf_for(const struct pt *pt, const struct pt_map *m, unsigned l
     return fmt_leaf(pt->F, &pt->C, level, rights, area->attr) | fmt_addr_bits(pt->F, pa);
 }
 
-/* Entries from `first` on, `step` apart. A private table takes ordinary stores, which vectorise. */
+/* Entries from `first` on, `step` apart. A private table takes ordinary stores, which vectorise. Elsewhere each entry
+ * leads lock-free readers to the area's record, which is as new as the entry (O1). */
 static void fill_linear(uint64_t *slots, unsigned n, uint64_t first, uint64_t step, unsigned private)
 {
     if (private)
@@ -64,7 +65,7 @@ static void fill_linear(uint64_t *slots, unsigned n, uint64_t first, uint64_t st
             slots[k] = first + k * step;
     else
         for (unsigned k = 0; k < n; k++)
-            slot_store(slots + k, first + k * step);
+            slot_publish(slots + k, first + k * step);
 }
 
 /* Whole runs among slots [lo, hi) whose output addresses are aligned like their input addresses. */
