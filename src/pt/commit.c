@@ -259,10 +259,11 @@ static bool unmap_whole(struct op *op, struct node *n, unsigned i, aspace_va_t v
     switch (slot_kind(op->F, n->level, e)) {
     case SLOT_EMPTY: return false;
     case SLOT_TABLE:
-        if (!pt_child(op->pt, e)->doomed)
-            op_commit_unmap(op, pt_child(op->pt, e), va, va + slot_span(op->F, n->level));
-        else
+        /* Another operation may have doomed a table that is not ours, and be waiting for locks below it. */
+        if (op_owns(op, pt_child(op->pt, e)) && pt_child(op->pt, e)->doomed)
             unlink_child(op, n, i, va);
+        else
+            op_commit_unmap(op, pt_child(op->pt, e), va, va + slot_span(op->F, n->level));
         return true;
     default: {
         struct area *area = value_area(op->pt->host, node_value(n, i));
