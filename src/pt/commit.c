@@ -229,7 +229,7 @@ static void unmap_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned l
             clear_plain(op, n, g, seg_va, area);
         }
         op_put_pages(op, area, pages);
-        n->count = (uint16_t)(n->count - (g.hi - g.lo));
+        node_count_add(n, g.lo - g.hi);
         any = true;
     }
     if (any) {
@@ -249,7 +249,7 @@ static void unlink_child(struct op *op, struct node *n, unsigned i, aspace_va_t 
     op->g.max_lg2 = op->g.max_lg2 > op->F->shift[n->level] ? op->g.max_lg2 : op->F->shift[n->level];
     op->g.tables = true;
     gather_table(&op->g, child, va);
-    n->count--;
+    node_count_add(n, -1);
 }
 
 /* [va, end) is one whole slot. Returns whether it held anything. */
@@ -259,15 +259,16 @@ static bool unmap_whole(struct op *op, struct node *n, unsigned i, aspace_va_t v
     switch (slot_kind(op->F, n->level, e)) {
     case SLOT_EMPTY: return false;
     case SLOT_TABLE:
-        if (!pt_child(op->pt, e)->doomed)
-            op_commit_unmap(op, pt_child(op->pt, e), va, va + slot_span(op->F, n->level));
-        else
+        /* Another operation may have doomed a table that is not ours, and be waiting for locks below it. */
+        if (op_owns(op, pt_child(op->pt, e)) && pt_child(op->pt, e)->doomed)
             unlink_child(op, n, i, va);
+        else
+            op_commit_unmap(op, pt_child(op->pt, e), va, va + slot_span(op->F, n->level));
         return true;
     default: {
         struct area *area = value_area(op->pt->host, node_value(n, i));
         op_put_pages(op, area, give_up(op, n, i, slot_xchg(slot, op_vacant(op, n->level)), va));
-        n->count--;
+        node_count_add(n, -1);
         return true;
     }
     }
@@ -298,7 +299,7 @@ static unsigned unmap_borrowed(struct op *op, struct node *n, unsigned i, aspace
     if (k && area->flags & AREA_LINEAR)
         gather_flush_range(&op->g, va, va + k * slot_span(F, n->level), n->level, k);
     op_put_pages(op, area, (uint64_t)k << level_order(F, n->level));
-    n->count = (uint16_t)(n->count - k);
+    node_count_add(n, -(int)k);
     return k;
 }
 

@@ -373,7 +373,7 @@ static void close_open(struct aspace_host *host, struct host_cpu *c)
     if (c->limbo_last)
         c->limbo_last->next = page;
     else
-        c->limbo_first = page;
+        seam_store(&c->limbo_first, page); /* gather_finish looks first without the lock */
     c->limbo_last = page;
     c->limbo_open = NULL;
 }
@@ -384,7 +384,7 @@ static struct node *take_due(struct aspace_host *host, struct host_cpu *c)
     struct node *page = c->limbo_first;
     if (!page || !smr_passed(host, node_slots(page)[0]))
         return NULL;
-    c->limbo_first = page->next;
+    seam_store(&c->limbo_first, page->next);
     if (!c->limbo_first)
         c->limbo_last = NULL;
     return page;
@@ -485,7 +485,7 @@ void gather_finish(struct gather *g)
         pool_free(host, page);
     }
     struct host_cpu *me = host_this_cpu(host);
-    if (me->limbo_first && !(me->limbo_polls++ & POLL_EVERY))
+    if (seam_load(&me->limbo_first) && !(me->limbo_polls++ & POLL_EVERY))
         release_due(host, me);
 }
 

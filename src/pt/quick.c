@@ -196,7 +196,7 @@ bool pt_quick_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end)
     if (area && !clear(&gather, n, g, area, va + ((uint64_t)(g.lo - all.lo) << 12)))
         area = NULL;
     if (area) {
-        n->count = (uint16_t)(n->count - slots);
+        node_count_add(n, -(int)slots);
         node_set(n, g.lo, g.hi, 0, &none);
         if (none)
             gather_page(&gather, none);

@@ -92,7 +92,7 @@ static int read_some(struct aspace *s, aspace_va_t va, char *to, size_t n, size_
     smr_enter(pt->host);
     while (*done < end && (rc = reach(s, va + *done, ASPACE_R, &w)) == ASPACE_E_OK) {
         size_t bytes = clip(pt, &w, va + *done, end - *done);
-        memcpy(to + *done, aspace_phys_to_virt(leaf_pa(pt, &w, va + *done)), bytes);
+        seam_copy(to + *done, aspace_phys_to_virt(leaf_pa(pt, &w, va + *done)), bytes);
         *done += bytes;
     }
     smr_leave(pt->host);
@@ -157,7 +157,7 @@ static void exchange(struct store *x, void *p)
 static bool store(struct store *x, void *p)
 {
     if (x->from)
-        memcpy(p, x->from, x->bytes);
+        seam_copy(p, x->from, x->bytes);
     else
         exchange(x, p);
     return x->from || x->swapped;

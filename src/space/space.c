@@ -342,5 +342,11 @@ int aspace_destroy(struct aspace *s)
 
 size_t aspace_sweep(struct aspace *s, size_t budget)
 {
-    return space_is_open(s) ? pt_sweep(&s->pt, &s->sweep_va, budget) : 0;
+    if (!space_is_open(s))
+        return 0;
+    /* Several CPUs may sweep: each goes on from where one of them ended. */
+    aspace_va_t va = seam_load(&s->sweep_va);
+    size_t reclaimed = pt_sweep(&s->pt, &va, budget);
+    seam_store(&s->sweep_va, va);
+    return reclaimed;
 }

@@ -99,6 +99,11 @@ SEAM_INLINE void seam_unlock(uint32_t *lock)
 
 #endif
 
+/* Copies memory of a guest or process, which may write it meanwhile: what is torn is theirs. */
+#ifndef seam_copy
+#define seam_copy(to, from, n) memcpy((to), (from), (n))
+#endif
+
 #ifdef ASPACE_NDEBUG
 #define ASSERT(x) ((void)0)
 #else
