@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The list of what may be shared, and why: tests/conflicts/exceptions.txt, whose head says how it is written. */
+#ifndef CONFLICTS_EXCEPTIONS_H
+#define CONFLICTS_EXCEPTIONS_H
+
+#include "operations.h"
+
+enum { EXCEPTIONS_MAX = 64, REASON_BYTES = 600 };
+
+struct exception {
+    char name[NAME_BYTES];
+    uint64_t relations, between, and; /* bits of relations[] and operations[] */
+    char line[NAME_BYTES];
+    bool same;           /* the same bytes; else the line only */
+    unsigned every;      /* 0: each time. Else a use of the host's shared lines at most once in so many operations */
+    char because[REASON_BYTES];
+
+    uint64_t met_relations, met; /* what it was needed for */
+    unsigned least;              /* with `every`: how often it really is */
+};
+extern struct exception exceptions[EXCEPTIONS_MAX];
+extern unsigned exception_count;
+
+/* Reads the file; a mistake in it ends the program with one line and status 2. */
+void exceptions_read(const char *path);
+
+/* The exception that covers this clash, which is noted as met; NULL if there is none. */
+struct exception *exceptions_cover(unsigned relation, unsigned one, unsigned two, const char *line, bool same);
+
+/* The exception for an operation that uses a line once in so many times. */
+struct exception *exceptions_period(unsigned operation, const char *line);
+
+/* Prints what is listed and was never met; returns how many. `relations`: those that were run. */
+unsigned exceptions_idle(uint64_t relations_run);
+
+#endif
