@@ -32,6 +32,7 @@ struct pt {
     struct aspace_host *host;
     struct node *root;
     uint64_t *root_slots;
+    struct pt_cpu *cpu;
     aspace_va_t base, end;
     uint8_t top;       /* level of the root */
     uint8_t max_level; /* largest leaf level in use */
@@ -43,15 +44,15 @@ struct pt {
     uint64_t quota_tables, quota_frames;
     aspace_pa_t root_pa;
 
-    /* Shared and written: by quotas only where set, by flushes. */
+    /* Shared and written, apart from what is only read: quotas where they are set ... */
     uint64_t used_tables __attribute__((aligned(ASPACE_CACHE_LINE)));
     uint64_t used_frames;
-    uint64_t flush_generation;
+
+    /* ... and what activation and flushes tell each other. */
+    uint64_t flush_generation __attribute__((aligned(ASPACE_CACHE_LINE)));
     uint32_t deferred; /* something of this table went to a deferred list at some time */
     uint64_t active[CPU_WORDS];
     uint64_t known[CPU_WORDS]; /* CPUs that were active at some time */
-
-    struct pt_cpu *cpu;
 };
 
 static inline struct pt_cpu *pt_this_cpu(struct pt *pt)
