@@ -24,7 +24,9 @@ struct host_cpu {
     uint64_t smr_seen;
     uint32_t smr_nest; /* own CPU only */
 
-    uint32_t limbo_lock;      /* guards the three below; taken by others only to drain */
+    /* On a line of its own: whoever waits for a grace period does not take the rest away. Guards the three below;
+     * taken by others only to drain. */
+    uint32_t limbo_lock __attribute__((aligned(ASPACE_CACHE_LINE)));
     struct node *limbo_open;  /* page being filled */
     struct node *limbo_first; /* closed pages, oldest first */
     struct node *limbo_last;
