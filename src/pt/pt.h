@@ -38,6 +38,7 @@ struct pt {
     uint8_t max_level; /* largest leaf level in use */
     uint16_t fault_around;
     uint32_t tag;
+    uint32_t deferred;      /* something of this table went to a deferred list at some time: written once */
     uint64_t zero_leaf[16]; /* leaf of level 0, default attribute, address 0, by rights; 0: cannot be expressed */
     struct fmt_ctx C;
     struct aspace *owner;
@@ -50,7 +51,6 @@ struct pt {
 
     /* ... and what activation and flushes tell each other. */
     uint64_t flush_generation __attribute__((aligned(ASPACE_CACHE_LINE)));
-    uint32_t deferred; /* something of this table went to a deferred list at some time */
     uint64_t active[CPU_WORDS];
     uint64_t known[CPU_WORDS]; /* CPUs that were active at some time */
 };
