@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Reading and applying the list of exceptions. */
-#include "exceptions.h"
+#include "periods.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +35,15 @@ static uint64_t operation_bits(const char *word)
         if (!strcmp(sets[i].name, word))
             return sets[i].operations;
     bad("no operation and no set has the name", word);
+    return 0;
+}
+
+static uint64_t cycle_bits(const char *word)
+{
+    for (unsigned i = 0; i < cycle_count; i++)
+        if (!strcmp(cycle_names[i], word))
+            return 1ull << i;
+    bad("no cycle has the name", word);
     return 0;
 }
 
@@ -77,8 +86,10 @@ static void read_member(struct exception *e, const char *key, char *rest)
         snprintf(e->line, sizeof e->line, "%.39s", rest);
     else if (!strcmp(key, "bytes") && (!strcmp(rest, "same") || !strcmp(rest, "apart")))
         e->same = rest[0] == 's';
-    else if (!strcmp(key, "between") || !strcmp(key, "operations"))
+    else if (!strcmp(key, "between"))
         e->between = bits_of(rest, operation_bits);
+    else if (!strcmp(key, "cycles"))
+        e->between = bits_of(rest, cycle_bits);
     else if (!strcmp(key, "and"))
         e->and = bits_of(rest, operation_bits);
     else if (!strcmp(key, "every") && atoi(rest) > 0)
@@ -152,12 +163,12 @@ struct exception *exceptions_cover(unsigned relation, unsigned one, unsigned two
     return NULL;
 }
 
-struct exception *exceptions_period(unsigned operation, const char *line)
+struct exception *exceptions_period(unsigned cycle, const char *line)
 {
     for (unsigned i = 0; i < exception_count; i++) {
         struct exception *e = &exceptions[i];
-        if (e->every && e->between >> operation & 1 && !strcmp(e->line, line)) {
-            e->met |= 1ull << operation;
+        if (e->every && e->between >> cycle & 1 && !strcmp(e->line, line)) {
+            e->met |= 1ull << cycle;
             return e;
         }
     }
@@ -167,9 +178,9 @@ struct exception *exceptions_period(unsigned operation, const char *line)
 static void say_idle(const struct exception *e, uint64_t operations_idle, uint64_t relations_idle)
 {
     printf("NEVER MET: exception %s:", e->name);
-    for (unsigned i = 0; i < operation_count; i++)
+    for (unsigned i = 0; i < (e->every ? cycle_count : operation_count); i++)
         if (operations_idle >> i & 1)
-            printf(" %s", operations[i].name);
+            printf(" %s", e->every ? cycle_names[i] : operations[i].name);
     for (unsigned i = 0; i < relation_count; i++)
         if (relations_idle >> i & 1)
             printf(" relation %s", relations[i].name);

@@ -9,14 +9,13 @@ enum { EXCEPTIONS_MAX = 64, REASON_BYTES = 600 };
 
 struct exception {
     char name[NAME_BYTES];
-    uint64_t relations, between, and; /* bits of relations[] and operations[] */
+    uint64_t relations, between, and; /* bits of relations[] and operations[]; with `every`, between is of cycles */
     char line[NAME_BYTES];
     bool same;           /* the same bytes; else the line only */
-    unsigned every;      /* 0: each time. Else a use of the host's shared lines at most once in so many operations */
+    unsigned every;      /* 0: of a pair. Else what a cycle (periods.h) uses at most once in so many times */
     char because[REASON_BYTES];
 
     uint64_t met_relations, met; /* what it was needed for */
-    unsigned least;              /* with `every`: how often it really is */
 };
 extern struct exception exceptions[EXCEPTIONS_MAX];
 extern unsigned exception_count;
@@ -27,8 +26,8 @@ void exceptions_read(const char *path);
 /* The exception that covers this clash, which is noted as met; NULL if there is none. */
 struct exception *exceptions_cover(unsigned relation, unsigned one, unsigned two, const char *line, bool same);
 
-/* The exception for an operation that uses a line once in so many times. */
-struct exception *exceptions_period(unsigned operation, const char *line);
+/* The exception for a line that a cycle uses now and then, noted as met. */
+struct exception *exceptions_period(unsigned cycle, const char *line);
 
 /* Prints what is listed and was never met; returns how many. `relations`: those that were run. */
 unsigned exceptions_idle(uint64_t relations_run);

@@ -10,7 +10,7 @@
 #include "pt/gather.h"
 #include "space/space.h"
 
-enum { CPU_BYTES = 32 << 20, CPU_FRAMES = CPU_BYTES >> 12, FRAMES = CPUS * CPU_FRAMES };
+enum { CPU_BYTES = 32 << 20, CPU_FRAMES = CPU_BYTES >> 12, FRAMES = CPUS * CPU_FRAMES, MANY_SPINS = 10000000 };
 
 enum frame_kind { FRAME_DATA, FRAME_CHUNK, FRAME_PAGE, FRAME_RECORDS, FRAME_TABLE };
 
@@ -39,7 +39,9 @@ static size_t host_bytes(void)
 
 void conflicts_stuck(void)
 {
-    fprintf(stderr, "conflicts: an operation spins, and there is nobody to wait for\n");
+    if (++machine.spins < MANY_SPINS)
+        return;
+    fprintf(stderr, "conflicts: an operation waits for ever\n");
     abort();
 }
 
@@ -58,10 +60,23 @@ static aspace_pa_t take(struct frames *f, uint64_t base, unsigned order)
     return pa;
 }
 
+/* What another CPU does at this moment, if something was asked for. */
+static void elsewhere(void)
+{
+    void (*f)(void) = machine.meanwhile;
+    unsigned me = conflicts_cpu;
+    machine.meanwhile = NULL;
+    if (f)
+        f();
+    machine_be(me);
+}
+
 static aspace_pa_t hal_alloc(void *ctx, unsigned order, unsigned flags)
 {
     struct frames *f = &frames[conflicts_cpu];
     (void)ctx;
+    if (flags & ASPACE_ALLOC_TABLE)
+        elsewhere();
     if (order && !(flags & ASPACE_ALLOC_TABLE) && !machine.huge)
         return ASPACE_PA_NONE;
     if (!order && f->n) {
@@ -178,6 +193,15 @@ static void create(struct aspace *s, const struct machine_config *config)
     }
 }
 
+/* What happens once in the life of a space has happened: something went to a deferred list. */
+static void begin_life(struct aspace *s)
+{
+    struct aspace_map q = {.va = 0, .size = 4096, .kind = ASPACE_KIND_LAZY, .rights = ASPACE_R};
+    if (aspace_map(s, &q, NULL) || aspace_fault(s, 0, ASPACE_R, NULL) != ASPACE_FAULT_DONE || aspace_unmap(s, 0, 4096))
+        abort();
+    machine_settle();
+}
+
 static void forget_memory(void)
 {
     for (unsigned i = 0; i < CPUS; i++) {
@@ -207,6 +231,7 @@ void machine_reset(const struct machine_config *config)
     machine_be(CPU_OTHER);
     for (unsigned i = 0; i < CREATED; i++) {
         create(machine.space[i], config);
+        begin_life(machine.space[i]);
         if (config->idle) {
             aspace_activate(machine.space[i]);
             aspace_deactivate(machine.space[i]);
@@ -250,8 +275,8 @@ static const struct member cpu_members[] = {
 #define M(name) MEMBER(struct pt, name)
 static const struct member pt_members[] = {
     M(F),    M(host), M(root),    M(root_slots),  M(base),       M(end),         M(top),
-    M(max_level), M(fault_around), M(tag), M(zero_leaf), M(C), M(owner), M(quota_tables), M(quota_frames),
-    M(root_pa), M(used_tables), M(used_frames), M(flush_generation), M(deferred), M(active), M(known), M(cpu), END,
+    M(max_level), M(fault_around), M(tag), M(deferred), M(zero_leaf), M(C), M(owner), M(quota_tables), M(quota_frames),
+    M(root_pa), M(used_tables), M(used_frames), M(flush_generation), M(active), M(known), M(cpu), END,
 };
 #undef M
 #define M(name) MEMBER(struct aspace, name)

@@ -25,6 +25,8 @@ struct machine {
     struct aspace *space[SPACES]; /* the first CREATED of them are there after a reset */
     bool reuse;                   /* freed frames are handed out again */
     bool huge;                    /* there are frames of more than a page */
+    unsigned spins;               /* rounds that something was waited for */
+    void (*meanwhile)(void);      /* called once, where the pool asks for a chunk: what another CPU does then */
 };
 extern struct machine machine;
 

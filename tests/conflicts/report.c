@@ -7,7 +7,15 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FINDINGS_MAX = 512, SAMPLES_MAX = 8, MEMBERS_BYTES = 80, PLACE_BYTES = 160 };
+enum {
+    FINDINGS_MAX = 512,
+    SAMPLES_MAX = 64,
+    SAMPLES_SHOWN = 6,
+    MEMBERS_BYTES = 80,
+    PLACE_BYTES = 160,
+    PLACES_MAX = 2048,
+    SAMPLE_BYTES = 600,
+};
 
 struct party {
     uintptr_t pc;
@@ -77,54 +85,128 @@ void report_add(unsigned relation, unsigned one, unsigned two, const struct clas
 
 /* ----------------------------------------------------------------------------------------------------------- places */
 
-/* The seams and the helpers of fields say nothing about who asked. */
+/* Headers hold helpers: who asked is the file that uses them. */
 static bool helper(const char *at)
 {
-    return strstr(at, "sync/seam.h") || strstr(at, "sync/bits.h");
+    const char *dot = strrchr(at, '.');
+    return dot && dot[1] == 'h';
 }
 
-/* addr2line gives function and file:line in turn, the innermost inlined function first. */
-void report_place(uintptr_t pc, char *text, size_t bytes)
+static struct place {
+    uintptr_t pc;
+    char text[PLACE_BYTES];
+} places[PLACES_MAX];
+static unsigned n_places;
+
+static const char *place_of(uintptr_t pc)
 {
-    char self[256] = "", command[400], function[128], at[512];
-    snprintf(text, bytes, "%#lx", (unsigned long)pc);
+    for (unsigned i = 0; i < n_places; i++)
+        if (places[i].pc == pc)
+            return places[i].text;
+    return "?";
+}
+
+static void place_add(uintptr_t pc)
+{
+    if (!strcmp(place_of(pc), "?") && n_places < PLACES_MAX) {
+        snprintf(places[n_places].text, PLACE_BYTES, "%#lx", (unsigned long)pc);
+        places[n_places++].pc = pc;
+    }
+}
+
+/* addr2line gives the address, then function and file:line in turn, the innermost inlined function first. */
+static void places_read(FILE *f)
+{
+    char function[256], at[512];
+    struct place *place = NULL;
+    bool found = true;
+    while (fgets(function, sizeof function, f)) {
+        function[strcspn(function, "\n")] = '\0';
+        if (!strncmp(function, "0x", 2)) {
+            place = place ? place + 1 : places;
+            found = false;
+            continue;
+        }
+        if (!fgets(at, sizeof at, f) || !place || place >= places + n_places)
+            return;
+        at[strcspn(at, ": \n")] = '\0';
+        const char *path = strstr(at, "src/"), *line = at + strlen(at) + 1;
+        if (!found)
+            snprintf(place->text, PLACE_BYTES, "%.60s, %.80s:%d", function, path ? path : at, atoi(line));
+        found = found || !helper(at);
+    }
+}
+
+/* All at once, since the tool takes its time to begin. */
+static void places_find(void)
+{
+    static char command[512 + 24 * PLACES_MAX];
+    char self[256] = "";
     if (readlink("/proc/self/exe", self, sizeof self - 1) < 0)
         return;
-    snprintf(command, sizeof command, "addr2line -f -i -e '%s' %#lx", self, (unsigned long)pc - 1);
+    int n = snprintf(command, sizeof command, "addr2line -a -f -i -e '%s'", self);
+    for (unsigned i = 0; i < n_places; i++)
+        n += snprintf(command + n, sizeof command - (size_t)n, " %#lx", (unsigned long)places[i].pc - 1);
     FILE *f = popen(command, "r");
     if (!f)
         return;
-    bool found = false;
-    while (fgets(function, sizeof function, f) && fgets(at, sizeof at, f)) {
-        function[strcspn(function, "\n")] = '\0';
-        at[strcspn(at, " \n")] = '\0';
-        const char *path = strstr(at, "src/");
-        if (!found)
-            snprintf(text, bytes, "%s %s", function, path ? path : at);
-        found = found || !helper(at);
-    }
+    places_read(f);
     pclose(f);
 }
 
-static void print_pairs(const struct finding *f)
+/* ---------------------------------------------------------------------------------------------------------- printing */
+
+static void print_names(uint64_t operations_named)
 {
-    unsigned pairs = 0, shown = 0;
-    for (unsigned a = 0; a < operation_count; a++)
-        for (unsigned b = 0; b < operation_count; b++)
-            pairs += f->pairs[a] >> b & 1;
-    printf("    %u pairs:", pairs);
-    for (unsigned a = 0; a < operation_count; a++)
-        for (unsigned b = 0; b < operation_count; b++)
-            if (f->pairs[a] >> b & 1 && shown++ < 12)
-                printf(" %s+%s", operations[a].name, operations[b].name);
-    printf("%s\n", pairs > shown || pairs > 12 ? " ..." : "");
+    for (unsigned i = 0; i < operation_count; i++)
+        if (operations_named >> i & 1)
+            printf(" %s", operations[i].name);
 }
 
-static void print_party(const struct party *p, const char *join)
+/* Operations that have the same partners stand together. A pair that was found in both orders is told once. */
+static void print_pairs(const struct finding *f)
 {
-    char place[PLACE_BYTES];
-    report_place(p->pc, place, sizeof place);
-    printf("%s%s %s in %s", join, p->write ? "writes" : "reads", p->members[0] ? p->members : "it", place);
+    uint64_t done = 0;
+    for (unsigned a = 0; a < operation_count; a++) {
+        uint64_t alike = 0, before = done;
+        if (done >> a & 1 || !f->pairs[a])
+            continue;
+        for (unsigned b = a; b < operation_count; b++)
+            if (f->pairs[b] == f->pairs[a])
+                alike |= 1ull << b;
+        done |= alike;
+        if (!(f->pairs[a] & ~before))
+            continue;
+        printf("   ");
+        print_names(alike);
+        printf("\n      with");
+        print_names(f->pairs[a] & ~before);
+        printf("\n");
+    }
+}
+
+/* The text of one example, so that those that differ in format or inlining only are printed once. */
+static void sample_text(const struct party sample[2], char text[SAMPLE_BYTES])
+{
+    int n = 0;
+    for (unsigned i = 0; i < 2; i++)
+        n += snprintf(text + n, (size_t)(SAMPLE_BYTES - n), "    %s%s %s: %s\n", i ? "  and " : "",
+                      sample[i].write ? "writes" : "reads", sample[i].members[0] ? sample[i].members : "it",
+                      place_of(sample[i].pc));
+}
+
+static void print_samples(const struct finding *f)
+{
+    char text[SAMPLES_SHOWN][SAMPLE_BYTES];
+    unsigned shown = 0;
+    for (unsigned i = 0; i < f->n && shown < SAMPLES_SHOWN; i++) {
+        bool again = false;
+        sample_text(f->samples[i], text[shown]);
+        for (unsigned k = 0; k < shown; k++)
+            again = again || !strcmp(text[k], text[shown]);
+        if (!again)
+            fputs(text[shown++], stdout);
+    }
 }
 
 static void print_finding(const struct finding *f)
@@ -134,15 +216,17 @@ static void print_finding(const struct finding *f)
     if (f->covered)
         printf("    %s: %s\n", f->covered->name, f->covered->because);
     print_pairs(f);
-    for (unsigned i = 0; i < f->n; i++) {
-        print_party(&f->samples[i][0], "    ");
-        print_party(&f->samples[i][1], "\n      and ");
-        printf("\n");
-    }
+    print_samples(f);
 }
 
 void report_print(bool all)
 {
+    for (const struct finding *f = findings; f < findings + n_findings; f++)
+        for (unsigned i = 0; i < f->n && (all || !f->covered); i++) {
+            place_add(f->samples[i][0].pc);
+            place_add(f->samples[i][1].pc);
+        }
+    places_find();
     for (const struct finding *f = findings; f < findings + n_findings; f++)
         if (all || !f->covered)
             print_finding(f);

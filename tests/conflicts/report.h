@@ -11,7 +11,4 @@ void report_add(unsigned relation, unsigned one, unsigned two, const struct clas
 /* All that is not covered, with every place; with `all` what is covered, too. */
 void report_print(bool all);
 
-/* "function file:line", of an address that a call returns to. */
-void report_place(uintptr_t pc, char *text, size_t bytes);
-
 #endif
