@@ -89,11 +89,13 @@ static void read_member(struct exception *e, const char *key, char *rest)
     else if (!strcmp(key, "between"))
         e->between = bits_of(rest, operation_bits);
     else if (!strcmp(key, "cycles"))
-        e->between = bits_of(rest, cycle_bits);
+        e->cycles = (e->between = bits_of(rest, cycle_bits)) != 0;
     else if (!strcmp(key, "and"))
         e->and = bits_of(rest, operation_bits);
-    else if (!strcmp(key, "every") && atoi(rest) > 0)
-        e->every = (unsigned)atoi(rest);
+    else if (!strcmp(key, "reads") && atoi(rest) > 0)
+        e->reads = (unsigned)atoi(rest);
+    else if (!strcmp(key, "writes") && atoi(rest) > 0)
+        e->writes = (unsigned)atoi(rest);
     else if (!strcmp(key, "because"))
         snprintf(e->because + strlen(e->because), sizeof e->because - strlen(e->because), "%s%s",
                  e->because[0] ? " " : "", rest);
@@ -122,7 +124,7 @@ static void read_line(char *line)
 
 static void check(const struct exception *e)
 {
-    if (!e->line[0] || !e->between || !e->because[0] || (!e->every && (!e->and || !e->relations)))
+    if (!e->line[0] || !e->between || !e->because[0] || (e->cycles ? !e->reads && !e->writes : !e->and || !e->relations))
         bad("something is missing in the exception", e->name);
 }
 
@@ -153,7 +155,7 @@ struct exception *exceptions_cover(unsigned relation, unsigned one, unsigned two
 {
     for (unsigned i = 0; i < exception_count; i++) {
         struct exception *e = &exceptions[i];
-        if (e->every || e->same != same || strcmp(e->line, line) || !(e->relations >> relation & 1) ||
+        if (e->cycles || e->same != same || strcmp(e->line, line) || !(e->relations >> relation & 1) ||
             !between(e, one, two))
             continue;
         e->met_relations |= 1ull << relation;
@@ -167,7 +169,7 @@ struct exception *exceptions_period(unsigned cycle, const char *line)
 {
     for (unsigned i = 0; i < exception_count; i++) {
         struct exception *e = &exceptions[i];
-        if (e->every && e->between >> cycle & 1 && !strcmp(e->line, line)) {
+        if (e->cycles && e->between >> cycle & 1 && !strcmp(e->line, line)) {
             e->met |= 1ull << cycle;
             return e;
         }
@@ -178,9 +180,9 @@ struct exception *exceptions_period(unsigned cycle, const char *line)
 static void say_idle(const struct exception *e, uint64_t operations_idle, uint64_t relations_idle)
 {
     printf("NEVER MET: exception %s:", e->name);
-    for (unsigned i = 0; i < (e->every ? cycle_count : operation_count); i++)
+    for (unsigned i = 0; i < (e->cycles ? cycle_count : operation_count); i++)
         if (operations_idle >> i & 1)
-            printf(" %s", e->every ? cycle_names[i] : operations[i].name);
+            printf(" %s", e->cycles ? cycle_names[i] : operations[i].name);
     for (unsigned i = 0; i < relation_count; i++)
         if (relations_idle >> i & 1)
             printf(" relation %s", relations[i].name);
@@ -194,10 +196,10 @@ unsigned exceptions_idle(uint64_t relations_run)
     for (unsigned i = 0; i < exception_count; i++) {
         const struct exception *e = &exceptions[i];
         uint64_t named = (e->between == ~0ull ? 0 : e->between) | (e->and == ~0ull ? 0 : e->and);
-        uint64_t where = e->every || e->relations == ~0ull ? 0 : e->relations;
+        uint64_t where = e->cycles || e->relations == ~0ull ? 0 : e->relations;
         if (where & ~relations_run)
             continue;
-        bool nowhere = !e->met && (e->every || e->relations & relations_run);
+        bool nowhere = !e->met && (e->cycles || e->relations & relations_run);
         if (!(named & ~e->met) && !(where & ~e->met_relations) && !nowhere)
             continue;
         say_idle(e, named & ~e->met, where & ~e->met_relations);

@@ -9,10 +9,11 @@ enum { EXCEPTIONS_MAX = 64, REASON_BYTES = 600 };
 
 struct exception {
     char name[NAME_BYTES];
-    uint64_t relations, between, and; /* bits of relations[] and operations[]; with `every`, between is of cycles */
+    uint64_t relations, between, and; /* bits of relations[] and operations[]; or cycles (periods.h) */
     char line[NAME_BYTES];
     bool same;           /* the same bytes; else the line only */
-    unsigned every;      /* 0: of a pair. Else what a cycle (periods.h) uses at most once in so many times */
+    bool cycles;         /* for what cycles, not pairs, do now and then: */
+    unsigned reads, writes; /* at most once in so many times; 0: never */
     char because[REASON_BYTES];
 
     uint64_t met_relations, met; /* what it was needed for */

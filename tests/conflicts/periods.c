@@ -239,14 +239,23 @@ static void run_cycle(const struct machine_config *config, unsigned cycle)
 
 /* --------------------------------------------------------------------------------------------------------- reporting */
 
+/* Once in how many times; 0: never. */
+static unsigned period(unsigned cycle, unsigned uses)
+{
+    return uses ? times(cycle) / uses : 0;
+}
+
+static bool allowed(unsigned found, unsigned listed)
+{
+    return !found || (listed && found >= listed);
+}
+
 static bool judge(unsigned cycle, const struct line *l)
 {
-    unsigned uses = l->read[cycle] + l->written[cycle], every = times(cycle) / uses;
+    unsigned reads = period(cycle, l->read[cycle]), writes = period(cycle, l->written[cycle]);
     const struct exception *e = exceptions_period(cycle, l->name);
-    bool good = e && every >= e->every;
-    printf("    %-20s %-20s read once in %-5u", cycle_names[cycle], l->name,
-           l->read[cycle] ? times(cycle) / l->read[cycle] : 0);
-    printf(" written once in %-5u %s\n", l->written[cycle] ? times(cycle) / l->written[cycle] : 0,
+    bool good = e && allowed(reads, e->reads) && allowed(writes, e->writes);
+    printf("    %-20s %-23s %8u %8u  %s\n", cycle_names[cycle], l->name, reads, writes,
            good ? e->name : e ? "X more often than the exception says" : "X no exception");
     return good;
 }
@@ -257,7 +266,8 @@ static void run_mode(const struct machine_config *config, const char *name, unsi
     n_lines = 0;
     for (unsigned c = 0; c < cycle_count; c++)
         run_cycle(config, c);
-    printf("\nHow often lines that CPUs share are used when one CPU repeats a cycle (%s; 0: never):\n", name);
+    printf("\nLines that CPUs share, when one CPU repeats a cycle: once in how many cycles (0: never), %s\n", name);
+    printf("    %-20s %-23s %8s %8s\n", "cycle", "line", "read", "written");
     for (unsigned c = 0; c < cycle_count; c++)
         for (const struct line *l = lines; l < lines + n_lines; l++) {
             if (!(l->ever_written || l->others) || !(l->read[c] + l->written[c]))
