@@ -124,7 +124,8 @@ static void read_line(char *line)
 
 static void check(const struct exception *e)
 {
-    if (!e->line[0] || !e->between || !e->because[0] || (e->cycles ? !e->reads && !e->writes : !e->and || !e->relations))
+    if (!e->line[0] || !e->between || !e->because[0] ||
+        (e->cycles ? !e->reads && !e->writes : !e->and || !e->relations))
         bad("something is missing in the exception", e->name);
 }
 
@@ -190,14 +191,14 @@ static void say_idle(const struct exception *e, uint64_t operations_idle, uint64
 }
 
 /* "all" asks for nothing in particular; whatever is named must occur. */
-unsigned exceptions_idle(uint64_t relations_run)
+unsigned exceptions_idle(uint64_t relations_run, bool cycles_run)
 {
     unsigned idle = 0;
     for (unsigned i = 0; i < exception_count; i++) {
         const struct exception *e = &exceptions[i];
         uint64_t named = (e->between == ~0ull ? 0 : e->between) | (e->and == ~0ull ? 0 : e->and);
         uint64_t where = e->cycles || e->relations == ~0ull ? 0 : e->relations;
-        if (where & ~relations_run)
+        if (where & ~relations_run || (e->cycles && !cycles_run))
             continue;
         bool nowhere = !e->met && (e->cycles || e->relations & relations_run);
         if (!(named & ~e->met) && !(where & ~e->met_relations) && !nowhere)

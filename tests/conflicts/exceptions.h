@@ -11,8 +11,8 @@ struct exception {
     char name[NAME_BYTES];
     uint64_t relations, between, and; /* bits of relations[] and operations[]; or cycles (periods.h) */
     char line[NAME_BYTES];
-    bool same;           /* the same bytes; else the line only */
-    bool cycles;         /* for what cycles, not pairs, do now and then: */
+    bool same;              /* the same bytes; else the line only */
+    bool cycles;            /* for what cycles, not pairs, do now and then: */
     unsigned reads, writes; /* at most once in so many times; 0: never */
     char because[REASON_BYTES];
 
@@ -30,7 +30,7 @@ struct exception *exceptions_cover(unsigned relation, unsigned one, unsigned two
 /* The exception for a line that a cycle uses now and then, noted as met. */
 struct exception *exceptions_period(unsigned cycle, const char *line);
 
-/* Prints what is listed and was never met; returns how many. `relations`: those that were run. */
-unsigned exceptions_idle(uint64_t relations_run);
+/* Prints what is listed and was never met; returns how many. Told which relations were run, and whether cycles were. */
+unsigned exceptions_idle(uint64_t relations_run, bool cycles_run);
 
 #endif

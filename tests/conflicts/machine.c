@@ -181,7 +181,7 @@ static void create(struct aspace *s, const struct machine_config *config)
 {
     struct aspace_config c = {
         .format = config->format,
-        .size = 1ull << 48,
+        .size = 1ull << 44,
         .tag = 1,
         .quota_tables = config->quota ? 1 << 20 : 0,
         .quota_frames = config->quota ? 1 << 20 : 0,
@@ -254,29 +254,53 @@ struct member {
 
 #define MEMBER(type, name)                                                                                             \
     {                                                                                                                  \
-        #name, offsetof(type, name), sizeof(((type *)NULL)->name)                                                      \
+#name, offsetof(type, name), sizeof(((type *)NULL)->name)                                                      \
     }
-#define END {NULL, 0, 0}
+#define END                                                                                                            \
+    {                                                                                                                  \
+        NULL, 0, 0                                                                                                     \
+    }
 
 #define M(name) MEMBER(struct aspace_host, name)
 static const struct member host_members[] = {
-    M(hal),      M(ctx),       M(cpus),        M(chunk_order), M(full_flush_entries), M(smr), M(smr_epoch), M(next_id),
-    M(spaces),   M(lock),      M(chunks),      M(emergency),   M(n_emergency),        M(area_pages),
+    M(hal),          M(ctx),      M(cpus), M(chunk_order), M(full_flush_entries), M(smr),         M(smr_epoch),
+    M(next_id),      M(spaces),   M(lock), M(chunks),      M(emergency),          M(n_emergency), M(area_pages),
     M(area_partial), M(area_dir), END,
 };
 #undef M
 #define M(name) MEMBER(struct host_cpu, name)
 static const struct member cpu_members[] = {
-    M(smr_seen),   M(smr_nest),    M(limbo_lock), M(limbo_open), M(limbo_first), M(limbo_last), M(limbo_polls),
-    M(releasing),  M(n_tables),    M(n_areas),    M(id_next),    M(id_end),      M(tables),     M(areas),
-    END,
+    M(smr_seen),   M(smr_nest),    M(limbo_lock), M(limbo_open), M(limbo_first),
+    M(limbo_last), M(limbo_polls), M(releasing),  M(n_tables),   M(n_areas),
+    M(id_next),    M(id_end),      M(tables),     M(areas),      END,
 };
 #undef M
 #define M(name) MEMBER(struct pt, name)
 static const struct member pt_members[] = {
-    M(F),    M(host), M(root),    M(root_slots),  M(base),       M(end),         M(top),
-    M(max_level), M(fault_around), M(tag), M(deferred), M(zero_leaf), M(C), M(owner), M(quota_tables), M(quota_frames),
-    M(root_pa), M(used_tables), M(used_frames), M(flush_generation), M(active), M(known), M(cpu), END,
+    M(F),
+    M(host),
+    M(root),
+    M(root_slots),
+    M(base),
+    M(end),
+    M(top),
+    M(max_level),
+    M(fault_around),
+    M(tag),
+    M(deferred),
+    M(zero_leaf),
+    M(C),
+    M(owner),
+    M(quota_tables),
+    M(quota_frames),
+    M(root_pa),
+    M(used_tables),
+    M(used_frames),
+    M(flush_generation),
+    M(active),
+    M(known),
+    M(cpu),
+    END,
 };
 #undef M
 #define M(name) MEMBER(struct aspace, name)
@@ -284,20 +308,21 @@ static const struct member space_members[] = {M(state), M(user), M(released), M(
 #undef M
 #define M(name) MEMBER(struct pt_cpu, name)
 static const struct member pt_cpu_members[] = {
-    M(faults),  M(tables),     M(frames),     M(flushes), M(full_flushes), M(flushed_entries), M(splits),
-    M(collapses), M(migrations), M(retries), M(flush_seen), M(next_va), M(window), M(active_count), END,
+    M(faults),     M(tables),  M(frames),     M(flushes), M(full_flushes), M(flushed_entries), M(splits), M(collapses),
+    M(migrations), M(retries), M(flush_seen), M(next_va), M(window),       M(active_count),    END,
 };
 #undef M
 #define M(name) MEMBER(struct node, name)
 static const struct member node_members[] = {
-    M(lock), M(seq), M(count), M(n_segs), M(stale), M(doomed), M(building), M(level), M(order), M(dense), M(next),
-    M(segs), END,
+    M(lock),  M(seq),   M(count), M(n_segs), M(stale), M(doomed), M(building),
+    M(level), M(order), M(dense), M(next),   M(segs),  END,
 };
 #undef M
 #define M(name) MEMBER(struct area, name)
 static const struct member area_members[] = {
-    M(va_base), M(size), M(id), M(pa), M(offset), M(cookie), M(backend), M(ctx), M(doorbells), M(doorbell_count),
-    M(index), M(kind), M(max_rights), M(attr), M(fork), M(flags), M(max_level), M(pages), M(faults), END,
+    M(va_base),   M(size),           M(id),     M(pa),   M(offset),     M(cookie), M(backend), M(ctx),
+    M(doorbells), M(doorbell_count), M(index),  M(kind), M(max_rights), M(attr),   M(fork),    M(flags),
+    M(max_level), M(pages),          M(faults), END,
 };
 #undef M
 

@@ -293,7 +293,7 @@ static void prepare_deferred(const struct side *s)
 
 static int run_create(const struct side *s)
 {
-    struct aspace_config c = {.format = aspace_format_of(s->space), .size = 1ull << 48, .tag = 1};
+    struct aspace_config c = {.format = aspace_format_of(s->space), .size = 1ull << 44, .tag = 1};
     return aspace_create(machine.space[CREATED + s->index], machine.host, &c);
 }
 

@@ -25,7 +25,7 @@ struct operation {
     const char *name;
     enum unit unit;
     unsigned filled;
-    bool own;                           /* makes or removes areas of its own: not where both sides have one area */
+    bool own;                             /* makes or removes areas of its own: not where both sides have one area */
     void (*prepare)(const struct side *); /* may be NULL */
     int (*run)(const struct side *);      /* 0 if all went as it should */
 };

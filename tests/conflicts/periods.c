@@ -140,14 +140,16 @@ static const struct cycle {
     void (*begin)(void);
     void (*run)(unsigned n);
 } cycles[] = {
-    {begin_faults, cycle_fault},    {begin_area, cycle_fault_table}, {begin_pages, cycle_read},
-    {begin_table, cycle_map},       {begin_table, cycle_map_linear}, {begin_table, cycle_map_fault},
-    {begin_nothing, cycle_table},   {begin_pages, cycle_protect},    {begin_pages, cycle_discard},
-    {begin_pages, cycle_migrate},   {begin_nothing, cycle_activate},
+    {begin_faults, cycle_fault},  {begin_area, cycle_fault_table}, {begin_pages, cycle_read},
+    {begin_table, cycle_map},     {begin_table, cycle_map_linear}, {begin_table, cycle_map_fault},
+    {begin_nothing, cycle_table}, {begin_pages, cycle_protect},    {begin_pages, cycle_discard},
+    {begin_pages, cycle_migrate}, {begin_nothing, cycle_activate},
 };
 const char *const cycle_names[] = {
-    "fault",          "fault-table",       "read",    "map+unmap", "map+unmap-linear", "map+8-faults+unmap",
-    "map+table+unmap", "protect-8", "discard+8-faults", "migrate",   "deactivate+activate",
+    "fault",           "fault-table",         "read",
+    "map+unmap",       "map+unmap-linear",    "map+8-faults+unmap",
+    "map+table+unmap", "protect-8",           "discard+8-faults",
+    "migrate",         "deactivate+activate",
 };
 const unsigned cycle_count = sizeof cycles / sizeof *cycles;
 _Static_assert(sizeof cycles / sizeof *cycles == sizeof cycle_names / sizeof *cycle_names, "a name each");
@@ -256,7 +258,9 @@ static bool judge(unsigned cycle, const struct line *l)
     const struct exception *e = exceptions_period(cycle, l->name);
     bool good = e && allowed(reads, e->reads) && allowed(writes, e->writes);
     printf("    %-20s %-23s %8u %8u  %s\n", cycle_names[cycle], l->name, reads, writes,
-           good ? e->name : e ? "X more often than the exception says" : "X no exception");
+           good ? e->name
+           : e  ? "X more often than the exception says"
+                : "X no exception");
     return good;
 }
 
