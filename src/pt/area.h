@@ -22,20 +22,22 @@ enum {
 
 struct area {
     aspace_va_t va_base; /* of the map call: offsets count from here for as long as any page of it lives */
-    uint64_t size;
     uint64_t id;
     aspace_pa_t pa;  /* LINEAR, ROM: of va_base */
     uint64_t offset; /* CUSTOM: object offset of va_base */
     uint64_t cookie;
     const struct aspace_backend *backend;
     void *ctx;
+    uint8_t kind, max_rights, attr, fork;
+    uint8_t flags, max_level;
+
+    /* A line of its own: faults and lookups read the one above, each unmap of a part of the area writes this one. */
+    uint64_t pages __attribute__((aligned(64))); /* 4 KiB pages still mapped or awaiting release; 0: the record dies */
+    uint64_t faults;                             /* with AREA_COUNT */
+    uint64_t size;
     const struct aspace_doorbell *doorbells;
     uint32_t doorbell_count;
     uint32_t index;
-    uint8_t kind, max_rights, attr, fork;
-    uint8_t flags, max_level;
-    uint64_t pages;  /* 4 KiB pages still mapped or awaiting release; 0: the record dies */
-    uint64_t faults; /* with AREA_COUNT */
 } __attribute__((aligned(128)));
 _Static_assert(sizeof(struct area) == 128, "thirty-one records and a header share a page");
 

@@ -5,13 +5,14 @@
  */
 #include "pt/op.h"
 
-/* The node whose slot for va is not TABLE, or is at level `stop`. Not locked; inside the section. */
+/* The node whose slot for va is not TABLE, or is at level `stop`. Not locked; inside the section. No descriptor is read
+ * on the way. */
 static struct node *find_node(const struct pt *pt, aspace_va_t va, unsigned stop)
 {
     struct node *n = pt->root;
-    while (n->level > stop) {
-        uint64_t e = slot_load(node_slots(n) + slot_index(pt->F, n->level, va));
-        if (slot_kind(pt->F, n->level, e) != SLOT_TABLE)
+    for (unsigned level = pt->top; level > stop; level--) {
+        uint64_t e = slot_load(node_slots(n) + slot_index(pt->F, level, va));
+        if (slot_kind(pt->F, level, e) != SLOT_TABLE)
             break;
         n = pt_child(pt, e);
     }

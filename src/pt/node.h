@@ -28,7 +28,7 @@ struct node {
     uint8_t n_segs;   /* in use; with `dense` set, none */
     uint8_t stale;    /* no longer in the tree */
     uint8_t doomed;   /* the owner of the lock will unlink it */
-    uint8_t building; /* advisory: a CPU is making a child for one of its ARMED slots */
+    uint8_t building; /* advisory: which of its ARMED slots, by a small number, a CPU is making a child for; 0: none */
     uint8_t flushing; /* R7: CPU + 1 that may have announced an invalidation here; FLUSHING_MANY; 0: none */
     uint8_t level : 4;
     uint8_t order : 4;  /* of the run of frames that the table is */

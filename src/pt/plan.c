@@ -321,17 +321,18 @@ static int plan_table(struct op *op, struct node *n, aspace_va_t va, aspace_va_t
 }
 
 /* Down from the root while the range is a part of one slot and that slot is TABLE: nothing on that way is locked or
- * changed. A node that is unlinked meanwhile is found stale when it, or what is locked below it, is locked. */
+ * changed, nor are its descriptors read, which whoever works there writes. A node that is unlinked meanwhile is found
+ * stale when it, or what is locked below it, is locked. */
 static struct node *find_top(const struct op *op, aspace_va_t va, aspace_va_t end)
 {
     const struct fmt *F = op->F;
     struct node *n = op->pt->root;
-    while (n->level) {
-        unsigned shift = F->shift[n->level];
+    for (unsigned level = op->pt->top; level; level--) {
+        unsigned shift = F->shift[level];
         if (va >> shift != (end - 1) >> shift || end - va == 1ull << shift)
             break;
-        uint64_t e = slot_load(node_slots(n) + slot_index(F, n->level, va));
-        if (!fmt_present(F, n->level, e) || !fmt_is_table(F, n->level, e))
+        uint64_t e = slot_load(node_slots(n) + slot_index(F, level, va));
+        if (!fmt_present(F, level, e) || !fmt_is_table(F, level, e))
             break;
         n = pt_child(op->pt, e);
     }

@@ -35,27 +35,27 @@ struct pt {
     struct aspace_host *host;
     struct node *root;
     uint64_t *root_slots;
+    struct pt_cpu *cpu;
     aspace_va_t base, end;
     uint8_t top;       /* level of the root */
     uint8_t max_level; /* largest leaf level in use */
     uint16_t fault_around;
     uint32_t tag;
+    uint32_t deferred;      /* something of this table went to a deferred list at some time: written once */
     uint64_t zero_leaf[16]; /* leaf of level 0, default attribute, address 0, by rights; 0: cannot be expressed */
     struct fmt_ctx C;
     struct aspace *owner;
     uint64_t quota_tables, quota_frames;
     aspace_pa_t root_pa;
 
-    /* Shared and written: by quotas only where set, by flushes. */
+    /* Shared and written, apart from what is only read: quotas where they are set ... */
     uint64_t used_tables __attribute__((aligned(ASPACE_CACHE_LINE)));
     uint64_t used_frames;
-    uint64_t flush_generation;
-    uint64_t tag_changes; /* raised with each new tag, before flush_generation */
-    uint32_t deferred;    /* something of this table went to a deferred list at some time */
+
+    /* ... and what activation and flushes tell each other. */
+    uint64_t flush_generation __attribute__((aligned(ASPACE_CACHE_LINE)));
     uint64_t active[CPU_WORDS];
     uint64_t known[CPU_WORDS]; /* CPUs that were active at some time */
-
-    struct pt_cpu *cpu;
 };
 
 static inline struct pt_cpu *pt_this_cpu(struct pt *pt)

@@ -108,14 +108,16 @@ static struct node *build_chain(const struct fault *f, unsigned level, uint64_t 
     return n;
 }
 
-/* Many CPUs that fault in one empty upper slot: one builds, the others wait a little for it. Advisory only. */
+/* Many CPUs that fault in one empty upper slot: one builds, the others wait a little for it. Advisory only: one who
+ * finds that another slot's child is being built goes ahead without saying so. */
 static bool elect_builder(struct fault *f, struct node *n)
 {
-    if (!seam_load(&n->building)) {
-        seam_store(&n->building, 1);
-        return true;
-    }
-    for (int i = 0; i < WALK_SPINS && seam_load(&n->building); i++)
+    uint8_t mine = (uint8_t)(f->w.index % 255 + 1), now = seam_load(&n->building);
+    if (!now)
+        seam_store(&n->building, mine);
+    if (now != mine)
+        return !now;
+    for (int i = 0; i < WALK_SPINS && seam_load(&n->building) == mine; i++)
         aspace_pause();
     f->w.e = slot_load(f->w.slots + f->w.index);
     return false;

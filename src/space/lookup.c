@@ -275,7 +275,8 @@ static aspace_va_t skip(struct pt *pt, aspace_va_t va, aspace_va_t end, unsigned
         if ((w.kind == SLOT_EMPTY) == empty)
             return va;
         unsigned i = w.index, n = node_entries(pt->F, w.level);
-        uint64_t span = slot_span(pt->F, w.level);
+        uint64_t span = slot_span(pt->F, w.level), more = (end - 1 - (va & ~(span - 1))) >> pt->F->shift[w.level];
+        n = more < n - i ? i + 1 + (unsigned)more : n;
         enum slot_kind kind = w.kind;
         while (++i < n) {
             kind = slot_kind(pt->F, w.level, slot_load(w.slots + i));

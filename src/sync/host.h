@@ -24,7 +24,9 @@ struct host_cpu {
     uint64_t smr_seen;
     uint32_t smr_nest; /* own CPU only */
 
-    uint32_t limbo_lock;      /* guards the three below; taken by others only to drain */
+    /* On a line of its own: whoever waits for a grace period does not take the rest away. Guards the three below;
+     * taken by others only to drain. */
+    uint32_t limbo_lock __attribute__((aligned(ASPACE_CACHE_LINE)));
     struct node *limbo_open;  /* page being filled */
     struct node *limbo_first; /* closed pages, oldest first */
     struct node *limbo_last;
@@ -48,17 +50,21 @@ struct aspace_host {
     uint32_t full_flush_entries;
     uint32_t smr; /* enum aspace_smr, or SMR_HOOKS */
 
-    uint64_t smr_epoch __attribute__((aligned(ASPACE_CACHE_LINE)));
-    uint64_t next_id;
-    uint64_t spaces;
+    uint32_t n_emergency; /* guarded by `lock`, read at each free of a page, written only when memory was short */
 
-    uint32_t lock __attribute__((aligned(ASPACE_CACHE_LINE))); /* guards all below */
+    /* Read by each section: alone, so that nothing else that changes takes the line away. */
+    uint64_t smr_epoch __attribute__((aligned(ASPACE_CACHE_LINE)));
+
+    uint32_t lock __attribute__((aligned(ASPACE_CACHE_LINE))); /* guards what follows but for the two that are atomic */
+    uint32_t area_pages;                                       /* record pages, free or not: the next to grow at */
     struct chunk *chunks;                                      /* chunks with a free page, in no order */
     struct node *emergency;
-    uint32_t n_emergency;
-    uint32_t area_pages;       /* record pages, free or not: the next index to grow at */
     struct node *area_partial; /* record pages with free slots */
-    struct area **area_dir[AREA_DIRECTORY];
+    uint64_t next_id;          /* atomic */
+    uint64_t spaces;           /* atomic */
+
+    /* Guarded by `lock`, read by whoever looks a record up. */
+    struct area **area_dir[AREA_DIRECTORY] __attribute__((aligned(ASPACE_CACHE_LINE)));
 
     struct host_cpu cpu[];
 };
