@@ -35,7 +35,7 @@ void op_put_pages(struct op *op, struct area *area, uint64_t pages)
         op->put_pages += pages;
         return;
     }
-    if (op->put_pages && !__atomic_sub_fetch(&op->put_area->pages, op->put_pages, __ATOMIC_ACQ_REL))
+    if (op->put_pages && seam_sub_acq_rel(&op->put_area->pages, op->put_pages) == op->put_pages)
         gather_area(&op->g, op->put_area);
     op->put_area = area;
     op->put_pages = pages;

@@ -357,7 +357,7 @@ static void release_due(struct aspace_host *host, struct host_cpu *c)
         if (!page)
             return;
         release_page(host, page);
-        __atomic_fetch_sub(&me->releasing, 1, __ATOMIC_RELEASE);
+        seam_sub_release(&me->releasing, 1);
     }
 }
 
@@ -416,7 +416,7 @@ static void defer_pages(struct aspace_host *host, struct node *pages)
 
 void area_put_pages(struct aspace_host *host, struct area *area, uint64_t pages)
 {
-    if (!pages || __atomic_sub_fetch(&area->pages, pages, __ATOMIC_ACQ_REL))
+    if (!pages || seam_sub_acq_rel(&area->pages, pages) != pages)
         return;
     uint64_t w = (uint64_t)(uintptr_t)area | ITEM_AREA;
     defer(host, &w, 1);
