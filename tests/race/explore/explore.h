@@ -128,6 +128,7 @@ extern struct machine machine;
 
 void machine_build(const struct layout *layout); /* the layout, and a copy of everything */
 void machine_restore(void);
+void machine_late_flush(void); /* of the running CPU, if a mistake has left one out */
 void machine_drop(void);
 void machine_become(unsigned cpu);
 bool machine_access(uint64_t va, uint32_t access, uint64_t *pa);      /* of the running CPU, through its TLB */
@@ -205,7 +206,7 @@ uint64_t explore_random(uint64_t *state);
 
 struct mistake {
     const char *name, *what;
-    const char *const *cases; /* names of cases, one of which must fail */
+    const char *const *cases; /* names of cases, each of which must find it */
 };
 
 extern const struct mistake mistakes[];

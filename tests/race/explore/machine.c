@@ -151,7 +151,7 @@ static void hal_free_batch(void *ctx, const aspace_pa_t *pa, size_t n)
 
 static bool leaves_flush_out(void)
 {
-    return mistake_is("no_flush") || mistake_is("flush_after_unlock") || mistake_is("finds_empty_early");
+    return mistake_is("no_flush") || mistake_is("flush_after_unlock");
 }
 
 static void hal_flush(void *ctx, const struct aspace_flush *flush)
@@ -182,19 +182,17 @@ static void hal_wait(void *ctx, const struct aspace_flush *flush)
     aspace_linux_hal_checked.tlb_wait(ctx, flush);
 }
 
-/* The mistake of an invalidation that comes after the unlock: it is complete when the operation returns. */
-static void make_up_for_flush(void)
+/* The mistake of an invalidation that comes after the unlock; it is complete before anything is freed. */
+void machine_late_flush(void)
 {
     unsigned cpu = aspace_linux_cpu;
-    if (!machine.cpu[cpu].flush_left_out)
+    if (!machine.cpu[cpu].flush_left_out || mistake_is("no_flush"))
         return;
     machine.cpu[cpu].flush_left_out = false;
     machine.cpu[cpu].flush.active = &machine.cpu[cpu].active;
     explore_before(&tlb_word, EXPLORE_UPDATE | EXPLORE_ALWAYS, "late invalidation", "hal");
-    if (!mistake_is("no_flush")) {
-        sim_tlb_flush(&machine.port.sim, &machine.cpu[cpu].flush);
-        sim_tlb_wait(&machine.port.sim, &machine.cpu[cpu].flush);
-    }
+    sim_tlb_flush(&machine.port.sim, &machine.cpu[cpu].flush);
+    sim_tlb_wait(&machine.port.sim, &machine.cpu[cpu].flush);
 }
 
 static void on_violation(void *ctx, const char *line)
@@ -427,7 +425,6 @@ void machine_begin(const struct operation *op)
 void machine_end(const struct operation *op, const struct result *r)
 {
     unsigned cpu = aspace_linux_cpu;
-    make_up_for_flush();
     explore_hide(true);
     machine.cpu[cpu].op = NULL;
     struct promise promise = {op, machine.cpu[cpu].begin};

@@ -33,6 +33,7 @@ enum {
     STEPS_MAX = 30000,
     CHANGES_MAX = 4,
     SPURIOUS_MAX = 40,
+    IDLE_MAX = 100,
     NOBODY = 255,
 };
 
@@ -90,6 +91,7 @@ static struct {
     struct word table[TABLE];
     unsigned words;
     unsigned spurious; /* times that all were woken because none could go on */
+    unsigned idle;     /* pauses outside of a schedule */
     bool grew;
     bool failed;
     char why[400];
@@ -166,6 +168,7 @@ bool explore_guarded(void (*fn)(void *), void *arg, char *why, size_t why_bytes)
 {
     catch_signals();
     run.failed = false;
+    run.idle = 0;
     guarded = true;
     if (!sigsetjmp(guard, 1))
         fn(arg);
@@ -310,17 +313,16 @@ static unsigned choose(unsigned enabled, unsigned current, unsigned yielding)
 {
     if (yielding != NOBODY)
         run.fiber[yielding].priority = --run.lowest;
-    switch (run.mode) {
-    case RANDOM: return choose_random(enabled);
-    case REPLAY: return choose_replay(enabled, current, yielding);
-    default: return choose_search(enabled, current, yielding);
-    }
+    unsigned f = run.mode == RANDOM   ? choose_random(enabled)
+                 : run.mode == REPLAY ? choose_replay(enabled, current, yielding)
+                                      : choose_search(enabled, current, yielding);
+    if (f != current && run.n_taken < SWITCHES_MAX)
+        run.taken[run.n_taken++] = (struct change){run.step, (uint8_t)f};
+    return f;
 }
 
 static void enter(unsigned to)
 {
-    if (run.n_taken < SWITCHES_MAX)
-        run.taken[run.n_taken++] = (struct change){run.step, (uint8_t)to};
     if (explore_verbose)
         printf("%6llu  -------- cpu %u\n", (unsigned long long)run.step, to);
     run.running = (int)to;
@@ -437,9 +439,12 @@ void explore_hide(bool hidden)
 
 void explore_pause(void)
 {
-    if (run.running < 0)
+    if (run.running < 0 && ++run.idle > IDLE_MAX)
         explore_fail("something is waited for while nobody else is at work");
+    if (run.running < 0)
+        return;
     struct fiber *fiber = &run.fiber[run.running];
+    run.step++; /* every choice has a number of its own */
     if (explore_verbose)
         printf("%6llu  cpu %d  pauses\n", (unsigned long long)run.step, run.running);
     if (fiber->wrote) {
@@ -473,6 +478,7 @@ static void fiber_main(void)
     }
     aspace_cpu_offline(machine.host);
     run.fiber[f].done = true;
+    run.step++;
     give_way();
 }
 
