@@ -63,7 +63,7 @@ static inline bool area_take_pages(struct area *area, uint64_t n)
 {
     if (!n)
         return false;
-    return seam_load_acquire(&area->pages) == n || seam_sub_acq_rel(&area->pages, n) == 0;
+    return seam_load_acquire(&area->pages) == n || seam_sub_acq_rel(&area->pages, n) == n;
 }
 
 /* How ARMED slots of this area are marked. */

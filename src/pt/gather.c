@@ -402,7 +402,7 @@ static void release_due(struct aspace_host *host, struct host_cpu *c)
         if (!page)
             return;
         release_page(host, page);
-        seam_sub_acq_rel(&me->releasing, 1);
+        seam_sub_release(&me->releasing, 1);
     }
 }
 

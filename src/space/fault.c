@@ -354,8 +354,10 @@ static enum aspace_fault_result fault_general(struct aspace *s, aspace_va_t va, 
         walk_any(pt, va, &f.w);
         r = on_slot(&f);
         smr_leave(pt->host);
-        if (r == FAULT_AGAIN)
+        if (r == FAULT_AGAIN) {
             COUNT(pt_this_cpu(pt)->retries, 1);
+            aspace_pause();
+        }
     }
     r = r == FAULT_AGAIN ? ASPACE_FAULT_RETRY : r;
     COUNT(pt_this_cpu(pt)->faults[r], 1);

@@ -232,8 +232,10 @@ static int query_rcu(struct pt *pt, aspace_va_t va, struct aspace_area *out)
         if (w.kind == SLOT_EMPTY)
             return ASPACE_E_NOT_MAPPED;
         struct node *n = w.level == pt->top ? pt->root : walk_node(pt, w.slots);
-        if (!node_value_rcu(n, w.index, &g, &e) || e != w.e || !g.value)
+        if (!node_value_rcu(n, w.index, &g, &e) || e != w.e || !g.value) {
+            aspace_pause();
             continue;
+        }
         g = own_stretch(pt, &w, g);
         uint64_t span = slot_span(pt->F, w.level);
         aspace_va_t node_va = (va & ~(span - 1)) - w.index * span;

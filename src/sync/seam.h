@@ -71,12 +71,18 @@ SEAM_INLINE uint64_t slot_xchg_fence(uint64_t *slot, uint64_t e)
 #define seam_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define seam_add(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
 #define seam_add_acq_rel(p, v) __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL)
-#define seam_sub_acq_rel(p, v) __atomic_sub_fetch((p), (v), __ATOMIC_ACQ_REL) /* the new value */
+#define seam_sub_release(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_RELEASE)
+#define seam_sub_acq_rel(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL)
 #define seam_or(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
 #define seam_and(p, v) __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST)
 #define seam_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define seam_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
 #define seam_fence_release() __atomic_thread_fence(__ATOMIC_RELEASE)
+
+/* Memory of the space itself, changed for a caller who asks for a sequentially consistent exchange. */
+#define seam_memory_load(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+#define seam_memory_cas(p, expected, v)                                                                                \
+    __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
 
 /* Spin locks hold the owner's tag (not 0) while taken. */
 SEAM_INLINE bool seam_trylock(uint32_t *lock, uint32_t tag)
