@@ -145,6 +145,12 @@ FMT_INLINE bool arm_is_table(const struct fmt *F, unsigned level, uint64_t e)
     return level != 0 && (e & ARM_TABLE);
 }
 
+FMT_INLINE bool arm_points(const struct fmt *F, unsigned level, uint64_t e)
+{
+    (void)F;
+    return (level != 0) & ((uint8_t)e == (ARM_VALID | ARM_TABLE));
+}
+
 FMT_INLINE uint64_t arm_table_entry(const struct fmt *F, const struct fmt_ctx *C, uint64_t pa)
 {
     (void)F;
@@ -224,13 +230,6 @@ FMT_INLINE uint32_t arm_leaf_rights(const struct fmt *F, const struct fmt_ctx *C
                ((!hi && (C->features & ASPACE_FEAT_XNX)) ? ASPACE_U : 0);
     bool user = (e & ARM_S1_USER) != 0;
     return w | ASPACE_R | ((user ? !hi : !lo) ? ASPACE_X : 0) | (user ? ASPACE_U : 0);
-}
-
-FMT_INLINE uint32_t arm_leaf_attr(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e)
-{
-    (void)F;
-    (void)level;
-    return fmt_attr_find(C, e);
 }
 
 FMT_INLINE bool arm_accessed(const struct fmt *F, uint64_t e)

@@ -44,10 +44,11 @@ struct fmt {
 
 /* What depends on the space's configuration: computed once by fmt_init, constant afterwards. */
 struct fmt_ctx {
+    uint64_t output;       /* the bits that an output address can have: without the encrypt bit */
+    uint64_t attr_mask;    /* all bits that belong to the attribute in a leaf of level 0, encrypt bit included */
     uint64_t absent[2];    /* OR-ed into every entry that is not present: [0] level 0, [1] directories */
     uint64_t attr[2 * 16]; /* leaf bits of attribute a: [a]; with ASPACE_ATTR_ENCRYPTED: [16 + a] */
     uint32_t attr_ok;      /* bit a (or 16 + a): the attribute can be expressed */
-    uint64_t attr_mask;    /* all bits that belong to the attribute in a leaf of level 0, encrypt bit included */
     uint32_t features;
     uint64_t pa_end;     /* physical addresses are below this */
     uint64_t encrypt;    /* the encrypt bit, or 0 */
@@ -72,6 +73,7 @@ extern const struct fmt fmt_table[ASPACE_FMT_COUNT]; /* src/format/formats.c, in
  *   int fmt_init(F, C, const struct aspace_config *)        OK, UNSUPPORTED, INVALID; fills C (C is zeroed)
  *   bool fmt_present(F, level, e)                           a leaf or table to the MMU
  *   bool fmt_is_table(F, level, e)                          given present: points to a table (never at level 0)
+ *   bool fmt_points(F, level, e)                            both of these, for entries made by fmt_table_entry
  *   uint64_t fmt_table_entry(F, C, pa)                      entry for a table at pa
  *   uint64_t fmt_table_pa(F, e)
  *   bool fmt_rights_ok(F, C, rights)                        can a leaf have exactly these rights (not 0)?

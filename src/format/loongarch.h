@@ -74,6 +74,12 @@ FMT_INLINE bool loongarch_is_table(const struct fmt *F, unsigned level, uint64_t
     return level != 0 && !(e & LOONGARCH_HUGE);
 }
 
+FMT_INLINE bool loongarch_points(const struct fmt *F, unsigned level, uint64_t e)
+{
+    (void)F;
+    return (level != 0) & ((uint8_t)e == 0);
+}
+
 FMT_INLINE uint64_t loongarch_table_entry(const struct fmt *F, const struct fmt_ctx *C, uint64_t pa)
 {
     (void)F;
@@ -137,13 +143,6 @@ FMT_INLINE uint32_t loongarch_leaf_rights(const struct fmt *F, const struct fmt_
     (void)C;
     return ((e & LOONGARCH_NR) ? 0 : ASPACE_R) | ((e & LOONGARCH_W) ? ASPACE_W : 0) |
            ((e & LOONGARCH_NX) ? 0 : ASPACE_X) | ((!F->stage2 && (e & LOONGARCH_PLV_USER)) ? ASPACE_U : 0);
-}
-
-FMT_INLINE uint32_t loongarch_leaf_attr(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e)
-{
-    (void)F;
-    (void)level;
-    return fmt_attr_find(C, e);
 }
 
 #define LOONGARCH_RIGHTS                                                                                               \

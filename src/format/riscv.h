@@ -86,6 +86,12 @@ FMT_INLINE bool riscv_is_table(const struct fmt *F, unsigned level, uint64_t e)
     return level != 0 && !(e & (RISCV_R | RISCV_W | RISCV_X));
 }
 
+FMT_INLINE bool riscv_points(const struct fmt *F, unsigned level, uint64_t e)
+{
+    (void)F;
+    return (level != 0) & ((uint8_t)e == (RISCV_V));
+}
+
 FMT_INLINE uint64_t riscv_table_entry(const struct fmt *F, const struct fmt_ctx *C, uint64_t pa)
 {
     return riscv_addr_bits(F, pa) | C->table_bits;
@@ -136,13 +142,6 @@ FMT_INLINE uint32_t riscv_leaf_rights(const struct fmt *F, const struct fmt_ctx 
 {
     (void)C;
     return (uint32_t)(e >> 1) & (F->stage2 ? ASPACE_RWX : FMT_RIGHTS_ALL);
-}
-
-FMT_INLINE uint32_t riscv_leaf_attr(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e)
-{
-    (void)F;
-    (void)level;
-    return fmt_attr_find(C, e);
 }
 
 FMT_INLINE uint64_t riscv_with_rights(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e,

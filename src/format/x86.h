@@ -77,6 +77,12 @@ FMT_INLINE bool x86_is_table(const struct fmt *F, unsigned level, uint64_t e)
     return level != 0 && !(e & X86_LARGE);
 }
 
+FMT_INLINE bool x86_points(const struct fmt *F, unsigned level, uint64_t e)
+{
+    (void)F;
+    return (level != 0) & ((uint8_t)e == (X86_P | X86_W | X86_U | X86_A));
+}
+
 FMT_INLINE uint64_t x86_table_entry(const struct fmt *F, const struct fmt_ctx *C, uint64_t pa)
 {
     (void)F;
@@ -134,12 +140,6 @@ FMT_INLINE uint32_t x86_leaf_rights(const struct fmt *F, const struct fmt_ctx *C
     (void)C;
     return ASPACE_R | ((e & X86_W) ? ASPACE_W : 0) | ((e & X86_NX) ? 0 : ASPACE_X) |
            ((!F->stage2 && (e & X86_U)) ? ASPACE_U : 0);
-}
-
-FMT_INLINE uint32_t x86_leaf_attr(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e)
-{
-    (void)F;
-    return fmt_attr_find(C, level != 0 ? x86_pat_to_small(e) : e);
 }
 
 FMT_INLINE uint64_t x86_with_rights(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e,

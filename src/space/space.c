@@ -93,6 +93,7 @@ static int init_table(struct aspace *s, struct aspace_host *host, const struct a
     struct pt *pt = &s->pt;
     pt->F = &fmt_table[c->format];
     pt->host = host;
+    pt->walk_id = host->smr == ASPACE_SMR_QSBR ? (uint32_t)c->format : ASPACE_FMT_COUNT;
     int rc = fmt_init(pt->F, &pt->C, c);
     if (rc)
         return rc;

@@ -118,5 +118,7 @@ SEAM_INLINE void seam_unlock(uint32_t *lock)
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* Makes the compiler forget what it knows of the value of a variable. */
+#define OPAQUE(x) __asm__("" : "+r"(x))
 
 #endif

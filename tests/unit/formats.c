@@ -136,6 +136,7 @@ static void check_leaf(struct subject s, unsigned level, uint64_t e, uint32_t ri
 
     CHECK(fmt_present(F, level, e), e);
     CHECK(!fmt_is_table(F, level, e), e);
+    CHECK(!fmt_points(F, level, e), e);
     CHECK(fmt_leaf_rights(F, s.C, e) == rights, e);
     CHECK(fmt_leaf_attr(F, s.C, level, e) == attr_class(F, attr), e);
 }
@@ -309,6 +310,7 @@ static void check_tables(struct subject s)
             uint64_t e = fmt_table_entry(F, s.C, pa[i]);
             CHECK(fmt_present(F, level, e), e);
             CHECK(fmt_is_table(F, level, e), e);
+            CHECK(fmt_points(F, level, e), e);
             CHECK(fmt_table_pa(F, e) == pa[i], e);
             CHECK(e == (fmt_addr_bits(F, pa[i]) | s.C->table_bits), e);
         }
@@ -342,6 +344,7 @@ static void check_absent(struct subject s)
         uint64_t data = payload_bits(F, level);
         uint64_t empty = s.C->absent[level > 0];
         CHECK(!(empty & data), empty);
+        CHECK(!fmt_points(F, level, empty) && !fmt_points(F, level, empty | data), empty);
         CHECK(!fmt_present(F, level, empty), empty);
         CHECK(!fmt_present(F, level, empty | data), empty | data);
         for (unsigned bit = 0; bit < 64; bit++)
@@ -349,6 +352,7 @@ static void check_absent(struct subject s)
         for (unsigned i = 0; i < 200; i++) {
             uint64_t e = empty | (data & random_bits());
             CHECK(!fmt_present(F, level, e), e);
+            CHECK(!fmt_points(F, level, e), e);
         }
     }
 }
