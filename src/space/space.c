@@ -237,7 +237,8 @@ void aspace_activate(struct aspace *s)
     c->flush_seen = generation;
 }
 
-/* Flushes up to here reached this CPU, which was in the active set for all of them. */
+/* The generation stays as activate read it: an operation that has raised it by now, but not yet looked at the active
+ * set again, will not find this CPU there, and only the difference tells the CPU when it comes back. */
 void aspace_deactivate(struct aspace *s)
 {
     struct pt *pt = &s->pt;
@@ -246,7 +247,6 @@ void aspace_deactivate(struct aspace *s)
     ASSERT(c->active_count);
     if (--c->active_count)
         return;
-    c->flush_seen = seam_load_acquire(&pt->flush_generation);
     seam_and(&pt->active[id / 64], ~(1ull << (id % 64)));
 }
 
