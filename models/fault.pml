@@ -16,8 +16,9 @@
  * Checked: what a fault fills is mapped to the value it was filled for; nobody reads, fills or locks a table that was
  * freed, nor a frame in its section; at the end slots say what was mapped last, and each frame is in just one of them.
  *
- *   clean   -                   two faults, all of the slot, one page of it
- *   deep    -DLOOK              a fault, a lookup, all of the slot, one page of it
+ *   deep    -                   two faults, all of the slot, one page of it
+ *   clean   -DLOOK              a fault, a lookup, all of the slot, one page of it
+ *   clean   -DGIVE_WAY          the same two faults and operations, where nothing is mapped at first
  *   clean   -DSWEEP             two faults, one page, and the sweep of the table when it is empty
  *   assert  -DNO_GRACE          a table is freed when it is unlinked
  *   assert  -DLOOK -DNO_GRACE   the same, seen by a lookup
@@ -45,7 +46,12 @@
 #define USED 1
 #define RETIRED 2
 
-byte up = 11; /* ARMED + 1 */
+#if defined(SWEEP) || defined(GIVE_WAY)
+#define START 0
+#else
+#define START 1
+#endif
+byte up = (START -> ARMED + START : EMPTY);
 bit up_lock;
 typedef table {
     byte slot[PAGES];
@@ -55,18 +61,13 @@ typedef table {
 }
 table t[TABLES];
 byte owner[FRAMES];  /* value that the frame was allocated for, 0: free */
-byte retired[FRAMES]; /* 1: waits for `frame_wait` */
+bit retired[FRAMES]; /* waits for `frame_wait` */
 byte frame_wait[FRAMES];
 byte sections;        /* bit set of processes in a section */
-byte mapped[PAGES] = 1; /* what map and unmap said last */
+byte mapped[PAGES] = START; /* what map and unmap said last */
 byte finished;
-#if defined(LOOK)
+bool in_bounds = true; /* the arrays are large enough */
 #define ACTORS 4
-#elif defined(SWEEP)
-#define ACTORS 4
-#else
-#define ACTORS 4
-#endif
 
 #define BIT(n) (1 << (n))
 #define LOCK(l) atomic { l == 0 -> l = 1 }
@@ -106,7 +107,7 @@ inline new_table(k, v)
         :: else -> break
         od;
         if
-        :: k == TABLES -> bool in_bounds = false; assert(in_bounds)
+        :: k == TABLES -> in_bounds = false; assert(in_bounds)
         :: else
         fi;
         t[k].state = USED;
@@ -126,7 +127,7 @@ inline new_frame(f, v)
         :: else -> break
         od;
         if
-        :: f == FRAMES -> bool in_bounds2 = false; assert(in_bounds2)
+        :: f == FRAMES -> in_bounds = false; assert(in_bounds)
         :: else
         fi;
         owner[f] = v
@@ -154,59 +155,62 @@ proctype fault(byte me)
     bit ok;
     if
     :: i = 0
-    :: i = 1
+    :: me == 1 -> i = 1
     fi;
 again:
-    enter(me);
-    e = up;
-    if
-    :: e == EMPTY -> goto out
-    :: e == BUSY -> goto retry
-    :: IS_ARMED(e) -> /* T2: the child is private until the exchange */
-        new_table(k, e);
-        new_frame(f, e - ARMED);
-        d_step {
-            t[k].slot[i] = LEAF + f;
-            if
-            :: up == e -> up = TABLE + k; assert(mapped[i] == e - ARMED)
-            :: else -> t[k].state = FREE; owner[f] = 0; f = 0
-            fi;
-            k = 0
-        };
+    atomic {
+        enter(me);
+        e = up;
         if
-        :: f != 0 -> goto out
+        :: IS_ARMED(e) -> new_table(k, e); new_frame(f, e - ARMED); goto build
+        :: IS_TABLE(e) -> k = e - TABLE; goto below
+        :: e == EMPTY -> goto out
         :: else -> goto retry
         fi
-    :: IS_TABLE(e) ->
-        k = e - TABLE;
-        d_step { ALIVE(k); e = t[k].slot[i] };
+    };
+build: /* T2: the child is private until the exchange */
+    atomic {
+        t[k].slot[i] = LEAF + f;
         if
-        :: IS_ARMED(e) -> /* T1 */
-            new_frame(f, e - ARMED);
-            d_step {
-                ALIVE(k);
-                if
-                :: t[k].slot[i] == e ->
-                    t[k].slot[i] = LEAF + f;
-                    assert(up != TABLE + k || mapped[i] == e - ARMED);
-                    ok = 1
-                :: else -> owner[f] = 0
-                fi;
-                f = 0
-            };
-            if
-            :: ok -> goto out
-            :: else -> goto retry
-            fi
+        :: up == e -> up = TABLE + k; assert(mapped[i] == e - ARMED); ok = 1
+        :: else -> t[k].state = FREE; owner[f] = 0
+        fi;
+        k = 0;
+        f = 0
+    };
+    if
+    :: ok -> goto out
+    :: else -> goto retry
+    fi;
+below:
+    atomic {
+        ALIVE(k);
+        e = t[k].slot[i];
+        if
+        :: IS_ARMED(e) -> new_frame(f, e - ARMED)
         :: else -> goto out
         fi
+    };
+    d_step { /* T1 */
+        ALIVE(k);
+        if
+        :: t[k].slot[i] == e ->
+            t[k].slot[i] = LEAF + f;
+            assert(up != TABLE + k || mapped[i] == e - ARMED);
+            ok = 1
+        :: else -> owner[f] = 0
+        fi;
+        k = 0;
+        f = 0
+    };
+    if
+    :: ok -> goto out
+    :: else
     fi;
 retry:
-    leave(me);
-    goto again;
+    atomic { leave(me); e = 0; goto again };
 out:
-    leave(me);
-    finished++
+    atomic { leave(me); finished++ }
 }
 
 /* Marks stale what was unlinked, and unlocks: child, then parent. */
@@ -215,11 +219,10 @@ inline unlock_unlinked(k)
 #ifdef STALE_LATE
     UNLOCK(t[k].lock);
     t[k].stale = 1;
-#else
-    t[k].stale = 1;
-    UNLOCK(t[k].lock);
-#endif
     UNLOCK(up_lock)
+#else
+    atomic { t[k].stale = 1; UNLOCK(t[k].lock); UNLOCK(up_lock) }
+#endif
 }
 
 /* The frames that the table held a moment ago. */
@@ -247,8 +250,7 @@ inline harvest_now(k)
 proctype whole(byte me)
 {
     byte e, k, i, f, n;
-    enter(me);
-    LOCK(up_lock);
+    atomic { !up_lock -> enter(me); up_lock = 1 };
 look:
     e = up;
     if
@@ -264,8 +266,7 @@ look:
     :: IS_ARMED(e) ->
 #endif
         d_step { up = EMPTY; mapped[0] = 0; mapped[1] = 0 };
-        UNLOCK(up_lock);
-        leave(me)
+        atomic { UNLOCK(up_lock); leave(me) }
     :: IS_TABLE(e) -> /* T6 */
         k = e - TABLE;
         ALIVE(k);
@@ -275,14 +276,13 @@ look:
         unlock_unlinked(k);
         leave(me);
         defer_table(k)
-    :: else -> UNLOCK(up_lock); leave(me)
+    :: else -> atomic { UNLOCK(up_lock); leave(me) }
     fi;
 
-    enter(me);
-    LOCK(up_lock);
+    atomic { !up_lock -> enter(me); up_lock = 1 };
     e = up;
     if
-    :: e == EMPTY -> d_step { up = ARMED + 2; mapped[0] = 2; mapped[1] = 2 }; UNLOCK(up_lock); leave(me)
+    :: e == EMPTY -> d_step { up = ARMED + 2; mapped[0] = 2; mapped[1] = 2 }; atomic { UNLOCK(up_lock); leave(me) }
     :: IS_TABLE(e) -> /* gives way if it is empty */
         k = e - TABLE;
         ALIVE(k);
@@ -294,9 +294,9 @@ look:
             unlock_unlinked(k);
             leave(me);
             defer_table(k)
-        :: else -> UNLOCK(t[k].lock); UNLOCK(up_lock); leave(me)
+        :: else -> atomic { UNLOCK(t[k].lock); UNLOCK(up_lock); leave(me) }
         fi
-    :: else -> UNLOCK(up_lock); leave(me)
+    :: else -> atomic { UNLOCK(up_lock); leave(me) }
     fi;
     finished++
 }
@@ -320,19 +320,22 @@ inline clear_page(k)
     e = 0
 }
 
-/* One page: unmap, then map value 3. */
+/* One page: unmap, then map value 3; before that a map, if nothing is there at first. */
 proctype page(byte me)
 {
-    byte e, k, i, f, n;
+    byte e, k, i, f, n, rounds = 1 - START;
+    if
+    :: rounds > 0 -> goto map
+    :: else
+    fi;
 unmap:
-    enter(me);
-    e = up;
+    atomic { enter(me); e = up };
     if
     :: IS_TABLE(e) ->
         k = e - TABLE;
         atomic { !t[k].lock -> ALIVE(k); t[k].lock = 1 };
         if
-        :: IS_STALE(k) -> UNLOCK(t[k].lock); leave(me); goto unmap
+        :: IS_STALE(k) -> atomic { UNLOCK(t[k].lock); leave(me) }; goto unmap
         :: else
         fi;
         clear_page(k);
@@ -343,7 +346,7 @@ look:
         e = up;
         if
         :: e == EMPTY -> UNLOCK(up_lock)
-        :: IS_TABLE(e) -> UNLOCK(up_lock); leave(me); goto unmap
+        :: IS_TABLE(e) -> atomic { UNLOCK(up_lock); leave(me) }; goto unmap
         :: IS_ARMED(e) ->
             atomic {
                 if
@@ -364,14 +367,13 @@ look:
     :: else
     fi;
 map:
-    enter(me);
-    e = up;
+    atomic { enter(me); e = up };
     if
     :: IS_TABLE(e) ->
         k = e - TABLE;
         atomic { !t[k].lock -> ALIVE(k); t[k].lock = 1 };
         if
-        :: IS_STALE(k) -> UNLOCK(t[k].lock); leave(me); goto map
+        :: IS_STALE(k) -> atomic { UNLOCK(t[k].lock); leave(me) }; goto map
         :: else
         fi;
         if
@@ -386,20 +388,21 @@ map:
         :: e == EMPTY -> /* T3' */
             new_table(k, EMPTY);
             d_step { t[k].slot[i] = ARMED + 3; up = TABLE + k; mapped[i] = 3 }
-        :: IS_TABLE(e) -> UNLOCK(up_lock); leave(me); goto map
+        :: IS_TABLE(e) -> atomic { UNLOCK(up_lock); leave(me) }; goto map
         :: else
         fi;
         UNLOCK(up_lock)
     fi;
-    leave(me);
-    finished++
+    if
+    :: rounds > 0 -> atomic { rounds--; leave(me); goto unmap }
+    :: else -> atomic { leave(me); finished++ }
+    fi
 }
 
 proctype sweep(byte me)
 {
     byte e, k, n;
-    enter(me);
-    e = up;
+    atomic { enter(me); e = up };
     if
     :: IS_TABLE(e) && t[e - TABLE].slot[0] == EMPTY && t[e - TABLE].slot[1] == EMPTY ->
         LOCK(up_lock);
@@ -419,9 +422,9 @@ proctype sweep(byte me)
                 unlock_unlinked(k);
                 leave(me);
                 defer_table(k)
-            :: else -> UNLOCK(t[k].lock); UNLOCK(up_lock); leave(me)
+            :: else -> atomic { UNLOCK(t[k].lock); UNLOCK(up_lock); leave(me) }
             fi
-        :: else -> UNLOCK(up_lock); leave(me)
+        :: else -> atomic { UNLOCK(up_lock); leave(me) }
         fi
     :: else -> leave(me)
     fi;
@@ -431,8 +434,7 @@ proctype sweep(byte me)
 proctype look(byte me)
 {
     byte e, k, i, n;
-    enter(me);
-    e = up;
+    atomic { enter(me); e = up };
     if
     :: IS_TABLE(e) ->
         k = e - TABLE;
@@ -443,54 +445,98 @@ proctype look(byte me)
         fi
     :: else
     fi;
-    leave(me);
-    finished++
+    atomic { leave(me); finished++ }
 }
 
-/* Frees what no section can reach any more; at the end, adds up. */
+/* The frames of an unlinked table, and the table. */
+inline harvest(k)
+{
+    p = 0;
+    do
+    :: p < PAGES ->
+#ifndef HARVEST_EARLY
+        if
+        :: IS_LEAF(t[k].slot[p]) -> f = t[k].slot[p] - LEAF; assert(owner[f] != 0); owner[f] = 0
+        :: else
+        fi;
+#endif
+        t[k].slot[p] = EMPTY;
+        p++
+    :: else -> break
+    od;
+    t[k].state = FREE;
+    p = 0;
+    f = 0
+}
+
+/* What the slot says, towards what was mapped last; counts its frame. */
+inline check_slot(e, i)
+{
+    if
+    :: e == EMPTY -> assert(mapped[i] == 0)
+    :: IS_ARMED(e) -> assert(e - ARMED == mapped[i])
+    :: IS_LEAF(e) -> assert(owner[e - LEAF] == mapped[i]); n++
+    :: else -> assert(false)
+    fi
+}
+
+#define TABLE_DUE(k) t[k].state == RETIRED && t[k].wait == 0
+#define FRAME_DUE(f) retired[f] && frame_wait[f] == 0
+
+/* Frees what no section can reach any more; when all is quiet, adds up. */
 proctype reclaim()
 {
-    byte k, i, f, n;
+    byte i, p, f, n, frames, tables;
     do
-    :: d_step {
-        k = 0;
-        do
-        :: k < TABLES && !(t[k].state == RETIRED && t[k].wait == 0) -> k++
-        :: else -> break
-        od;
-        k < TABLES -> /* harvest */
-        i = 0;
-        do
-        :: i < PAGES ->
-            if
-            :: IS_LEAF(t[k].slot[i]) -> f = t[k].slot[i] - LEAF; assert(owner[f] != 0); owner[f] = 0
-            :: else
-            fi;
-            t[k].slot[i] = EMPTY;
-            i++
-        :: else -> break
-        od;
-        t[k].state = FREE;
-        k = 0; i = 0; f = 0
-    }
-    :: d_step {
-        f = 1;
-        do
-        :: f < FRAMES && !(retired[f] && frame_wait[f] == 0) -> f++
-        :: else -> break
-        od;
-        f < FRAMES -> owner[f] = 0;
-        retired[f] = 0;
-        f = 0
-    }
+    :: d_step { TABLE_DUE(0) -> harvest(0) }
+    :: d_step { TABLE_DUE(1) -> harvest(1) }
+    :: d_step { TABLE_DUE(2) -> harvest(2) }
+    :: d_step { TABLE_DUE(3) -> harvest(3) }
+    :: d_step { FRAME_DUE(1) -> owner[1] = 0; retired[1] = 0 }
+    :: d_step { FRAME_DUE(2) -> owner[2] = 0; retired[2] = 0 }
+    :: d_step { FRAME_DUE(3) -> owner[3] = 0; retired[3] = 0 }
+    :: d_step { FRAME_DUE(4) -> owner[4] = 0; retired[4] = 0 }
     :: finished == ACTORS -> break
     od;
-    atomic {
-        for (k : 0 .. TABLES - 1) {
+    skip;
+    d_step {
+        for (i : 0 .. TABLES - 1) {
             if
-            :: t[k].state == RETIRED || (t[k].state == USED && up != TABLE + k) -> n = n + 100
+            :: t[i].state == RETIRED -> harvest(i)
+            :: t[i].state == USED -> tables++; assert(up == TABLE + i)
             :: else
             fi
         }
+        for (i : 1 .. FRAMES - 1) {
+            if
+            :: retired[i] -> owner[i] = 0
+            :: else
+            fi;
+            frames = frames + (owner[i] != 0 -> 1 : 0)
+        }
+        if
+        :: IS_TABLE(up) -> check_slot(t[up - TABLE].slot[0], 0); check_slot(t[up - TABLE].slot[1], 1); assert(tables == 1)
+        :: else -> check_slot(up, 0); check_slot(up, 1); assert(tables == 0)
+        fi;
+        assert(frames == n)
+    }
+}
+
+init
+{
+    atomic {
+        run fault(0);
+#ifdef LOOK
+        run look(1);
+#else
+        run fault(1);
+#endif
+#ifdef SWEEP
+        run sweep(2);
+#else
+        run whole(2);
+#endif
+        run page(3);
+        run reclaim()
     }
 }
