@@ -20,8 +20,7 @@ struct pt_cpu {
     int64_t tables, frames;
     uint64_t flushes, full_flushes, flushed_entries;
     uint64_t splits, collapses, migrations, retries;
-    uint64_t flush_seen;   /* generation the CPU was in step with when it last was active */
-    uint64_t tag_seen;     /* tag_changes when it was activated */
+    uint64_t flush_seen;   /* generation that the CPU read when it last was activated */
     aspace_va_t next_va;   /* fault-around: where a sequential fault would come next */
     uint32_t window;       /* fault-around: pages */
     uint32_t active_count; /* nested activations */
