@@ -6,6 +6,7 @@
  * and mapped again without losing what is in them. Linux takes its first memory from there, for its table of all pages
  * among others. The scratch range lies behind the RAM, below the same upper tables; the guest never uses it.
  */
+#include <aspace/memory.h>
 #include <string.h>
 
 #include "stress.h"
