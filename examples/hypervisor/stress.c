@@ -6,7 +6,7 @@
  */
 #include "stress.h"
 
-enum { HELD_US = 10, BETWEEN_EDITS_US = 400 }; /* the vCPUs, which an invalidation may interrupt, must get on too */
+enum { HELD_US = 10, BETWEEN_EDITS_US = 1000 }; /* the vCPUs, which an invalidation may interrupt, must get on too */
 enum { PAGE = 4096, HUGE_LEVEL = 1, FEW_PAGES = 16, MANY_PAGES = 1024 };
 
 static struct stressor stressors[STRESS_MAX];
@@ -20,14 +20,13 @@ unsigned stress_ticket(void)
     return atomic_load(&changes);
 }
 
+/* In this order: a range that is let go of meanwhile has been counted in `changes` before it is gone from here. */
 bool stress_explains(unsigned ticket, uint64_t va)
 {
-    if (atomic_load(&changes) != ticket)
-        return true;
     for (unsigned i = 0; i < options.stress; i++)
         if (va >= atomic_load(&stressors[i].held) && va < atomic_load(&stressors[i].held_end))
             return true;
-    return false;
+    return atomic_load(&changes) != ticket;
 }
 
 void stress_hold(struct stressor *s, uint64_t va, uint64_t bytes)
@@ -39,9 +38,9 @@ void stress_hold(struct stressor *s, uint64_t va, uint64_t bytes)
 
 void stress_let_go(struct stressor *s)
 {
+    atomic_fetch_add(&changes, 1);
     atomic_store(&s->held_end, 0);
     atomic_store(&s->held, 0);
-    atomic_fetch_add(&changes, 1);
 }
 
 /* ---- small things ---- */
