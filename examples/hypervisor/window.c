@@ -12,8 +12,8 @@
 #include "stress.h"
 
 enum { PAGE = 4096, HUGE_BYTES = 0x200000, HUGE_ORDER = 9 };
-enum { GROUP_ORDER = 3, GROUP_BYTES = PAGE << GROUP_ORDER };  /* what is moved at a time */
-enum { WINDOW_PART = 16, WINDOW_MAX = 0x4000000 };            /* of the RAM, and at most */
+enum { GROUP_ORDER = 3, GROUP_BYTES = PAGE << GROUP_ORDER }; /* what is moved at a time */
+enum { WINDOW_PART = 16, WINDOW_MAX = 0x4000000 };           /* of the RAM, and at most */
 enum { GROUPS_MAX = WINDOW_MAX / GROUP_BYTES };
 enum { BLOCK_BYTES = 0x100000, BLOCKS = 64, BLOCK_PAGES = BLOCK_BYTES / PAGE }; /* two blocks share a leaf table */
 enum { MOVED_US = 5 };

@@ -33,9 +33,9 @@ ASPACE_MUST_CHECK int aspace_tags_init(struct aspace_tags *tags, const struct as
 
 /*
  * aspace_activate for a space whose tag the allocator sees to: afterwards aspace_registers has a tag that no other
- * space of the allocator uses, and the CPU remembers nothing under it from before. Cannot fail. Context: as aspace_activate;
- * takes the allocator's lock only if the space has no tag of this generation. Cost: a compare-and-swap on a word of the
- * CPU's own beside aspace_activate; once a generation and space a search for a free number.
+ * space of the allocator uses, and the CPU remembers nothing under it from before. Cannot fail. Context: as
+ * aspace_activate; takes the allocator's lock only if the space has no tag of this generation. Cost: a compare-and-swap
+ * on a word of the CPU's own beside aspace_activate; once a generation and space a search for a free number.
  */
 void aspace_tags_activate(struct aspace_tags *tags, struct aspace *space);
 

@@ -57,8 +57,8 @@ static inline struct area *value_area(const struct aspace_host *host, value_t v)
     return area_get(host, VALUE_INDEX(v));
 }
 
-/* n pages of the area are no longer mapped. Returns whether they were the last. Who takes away all that is left needs no
- * atomic for it: nobody else has a page to take away, or to add to. */
+/* n pages of the area are no longer mapped. Returns whether they were the last. Who takes away all that is left needs
+ * no atomic for it: nobody else has a page to take away, or to add to. */
 static inline bool area_take_pages(struct area *area, uint64_t n)
 {
     if (!n)

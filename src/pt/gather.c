@@ -171,8 +171,8 @@ void gather_flush(struct gather *g)
 
 /*
  * What a CPU announces changes only after the last one was acknowledged. So whichever mixture of an old and a new
- * announcement is read, to find no overlap means that the old one is over or concerns other addresses; and a new one for
- * these would need the lock that the caller holds.
+ * announcement is read, to find no overlap means that the old one is over or concerns other addresses; and a new one
+ * for these would need the lock that the caller holds.
  */
 static bool announces(const struct pt_cpu *c, aspace_va_t va, aspace_va_t end, bool *any)
 {

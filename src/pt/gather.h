@@ -79,16 +79,16 @@ void gather_area(struct gather *g, struct area *area);
 enum { GATHER_WORDS = 3 };
 
 /*
- * Invalidate what was collected on all CPUs that may hold it, and wait. What is released stays. In two halves where locks
- * are dropped in between: gather_ask, after the last change and under the locks, says whether any CPU has to be asked and
- * announces the range; gather_send does it, and withdraws the announcement when all have acknowledged.
+ * Invalidate what was collected on all CPUs that may hold it, and wait. What is released stays. In two halves where
+ * locks are dropped in between: gather_ask, after the last change and under the locks, says whether any CPU has to be
+ * asked and announces the range; gather_send does it, and withdraws the announcement when all have acknowledged.
  */
 bool gather_ask(struct gather *g);
 void gather_send(struct gather *g);
 void gather_flush(struct gather *g);
 
-/* R7: the locked node is about to be looked at by an operation on [va, end). Wait until no other CPU has an invalidation
- * announced that overlaps it. */
+/* R7: the locked node is about to be looked at by an operation on [va, end). Wait until no other CPU has an
+ * invalidation announced that overlaps it. */
 void gather_settle(struct pt *pt, struct node *n, aspace_va_t va, aspace_va_t end);
 
 static inline void gather_settle_node(struct pt *pt, struct node *n, aspace_va_t va, aspace_va_t end)

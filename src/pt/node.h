@@ -4,8 +4,8 @@
  * others, so that descriptor, table and physical address are found from each other by arithmetic alone.
  *
  * Field guards: `lock` itself; stale, count, segs, n_segs, dense: written under the lock, with seq odd while they
- * change, read without it by the seq protocol (node_value_rcu); flushing: under the lock; next: owner of the lock, or of the page when it is in
- * no tree.
+ * change, read without it by the seq protocol (node_value_rcu); flushing: under the lock; next: owner of the lock, or
+ * of the page when it is in no tree.
  */
 #ifndef PT_NODE_H
 #define PT_NODE_H

@@ -260,8 +260,8 @@ static bool needs_lock(const struct op *op, const struct node *n, aspace_va_t va
     return false;
 }
 
-/* Whole slots from va on of one area without frames of its own, to be unmapped: faults never change them, so that R3 has
- * nothing to do. Returns where they end. */
+/* Whole slots from va on of one area without frames of its own, to be unmapped: faults never change them, so that R3
+ * has nothing to do. Returns where they end. */
 static aspace_va_t plan_borrowed(struct op *op, const struct node *n, aspace_va_t va, aspace_va_t end)
 {
     const struct fmt *F = op->F;

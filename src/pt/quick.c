@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Map and unmap of slots of one table that is there: a part of a leaf table, or one slot of an upper one. Most calls for
- * devices, small buffers and single large pages. The same locks and the same order as the general way (range.h), without
- * its plan: what needs a page, or meets something unusual, is left to it.
+ * Map and unmap of slots of one table that is there: a part of a leaf table, or one slot of an upper one. Most calls
+ * for devices, small buffers and single large pages. The same locks and the same order as the general way (range.h),
+ * without its plan: what needs a page, or meets something unusual, is left to it.
  */
 #include "pt/range.h"
 #include "pt/walk.h"
@@ -169,8 +169,8 @@ static bool clear(struct gather *gather, struct node *n, struct seg g, const str
     return true;
 }
 
-/* The only stretch of values in `all`, where clearing it needs no page. In an upper table only what is no TABLE, and not
- * EMPTY, has a value of its own. */
+/* The only stretch of values in `all`, where clearing it needs no page. In an upper table only what is no TABLE, and
+ * not EMPTY, has a value of its own. */
 static bool find_only(const struct pt *pt, const struct node *n, struct seg all, struct seg *g)
 {
     struct seg more;

@@ -51,18 +51,10 @@ SEAM_INLINE uint64_t slot_xchg(uint64_t *slot, uint64_t e)
     return __atomic_exchange_n(slot, e, __ATOMIC_ACQ_REL);
 }
 
-/* The same, and no load after it is made before it is seen: an exchange and a full fence, which on x86 are one. */
 #if defined(__x86_64__)
-#define SEAM_FENCE_AFTER_XCHG() ((void)0)
-#else
-#define SEAM_FENCE_AFTER_XCHG() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+/* An exchange is a full fence there. */
+#define slot_xchg_fence(slot, e) __atomic_exchange_n((slot), (e), __ATOMIC_SEQ_CST)
 #endif
-SEAM_INLINE uint64_t slot_xchg_fence(uint64_t *slot, uint64_t e)
-{
-    uint64_t old = __atomic_exchange_n(slot, e, __ATOMIC_SEQ_CST);
-    SEAM_FENCE_AFTER_XCHG();
-    return old;
-}
 
 /* Plain words: counters, sequence numbers, flags. */
 #define seam_load(p) __atomic_load_n((p), __ATOMIC_RELAXED)
@@ -103,6 +95,16 @@ SEAM_INLINE void seam_unlock(uint32_t *lock)
     __atomic_store_n(lock, 0, __ATOMIC_RELEASE);
 }
 
+#endif
+
+/* As slot_xchg, and no load after it is made before the exchange is seen. */
+#ifndef slot_xchg_fence
+static inline uint64_t slot_xchg_fence(uint64_t *slot, uint64_t e)
+{
+    uint64_t old = slot_xchg(slot, e);
+    seam_fence();
+    return old;
+}
 #endif
 
 /* Copies memory of a guest or process, which may write it meanwhile: what is torn is theirs. */

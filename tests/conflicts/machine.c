@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The port and the HAL of the conflict checker, and what lies where. Not instrumented: what is done here is nobody's. */
+/* The port and the HAL of the conflict checker, and what lies where. Not instrumented: what is done here is
+ * nobody's. */
 #include "machine.h"
 
 #include <stdio.h>

@@ -351,7 +351,7 @@ static void create_two(struct env *env)
     free(other);
 }
 
-/* ------------------------------------------------------------------------------------------------- the kernel's half */
+/* ------------------------------------------------------------------------------------------------ the kernel's half */
 
 enum { ENTRIES = 512, UPPER = ENTRIES - ASPACE_UPPER_ENTRIES };
 

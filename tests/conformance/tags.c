@@ -165,7 +165,7 @@ static void tags_keep_running(struct env *env)
     world_end(&w);
 }
 
-/* ----------------------------------------------------------------------------------- while an invalidation is pending */
+/* --------------------------------------------------------------------------------- while an invalidation is pending */
 
 static struct world *pending;
 

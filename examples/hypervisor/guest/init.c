@@ -268,8 +268,8 @@ static void check_forks(uint64_t *region, size_t words, uint64_t seed, int forks
     verify(region, words, seed, "copy on write, parent");
 }
 
-/* Each page costs several invalidations on all CPUs that the process was on, and each of those takes as long as it takes
- * an emulator to get all of these CPUs to run: less is as good on more. */
+/* Each page costs several invalidations on all CPUs that the process was on, and each of those takes as long as it
+ * takes an emulator to get all of these CPUs to run: less is as good on more. */
 static size_t cycle_pages(void)
 {
     return (size_t)(CYCLE_PAGES / (cpus > 2 ? cpus : 1));

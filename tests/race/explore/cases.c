@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The cases with a name: the situations that the protocol's rules were made for, each as programs of two or three CPUs. */
+/* The cases with a name: the situations that the protocol's rules were made for, each as programs of two or three
+ * CPUs. */
 #include "explore.h"
 
 #include <stdio.h>

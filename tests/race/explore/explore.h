@@ -37,7 +37,7 @@ enum {
     WORDS = 4,       /* of a page that have meaning; word n is fiber n's, the last is there from the start */
 };
 
-/* -------------------------------------------------------------------------------------------------------- operations */
+/* ------------------------------------------------------------------------------------------------------- operations */
 
 enum op_kind {
     OP_FAULT,
@@ -102,7 +102,7 @@ bool operation_is_composite(const struct operation *op); /* may fault before it 
 bool operation_takes(const struct operation *op);        /* takes translations away */
 bool operation_is_lock_free(const struct operation *op);
 
-/* ----------------------------------------------------------------------------------------------------------- machine */
+/* ---------------------------------------------------------------------------------------------------------- machine */
 
 struct machine {
     struct aspace_linux port;
@@ -140,7 +140,7 @@ void machine_check_empty(void);                                       /* destroy
 bool machine_owns(uint64_t pa);                                       /* a frame of the arena */
 struct aspace_area machine_query(uint64_t va, int *rc);
 
-/* ---------------------------------------------------------------------------------------------------------- outcomes */
+/* --------------------------------------------------------------------------------------------------------- outcomes */
 
 struct page_view {
     int32_t rc;
@@ -171,7 +171,7 @@ void flat_begin(const struct outcome *start);
 void flat_apply(const struct operation *op, unsigned fiber, const struct result *got);
 void flat_compare(const struct outcome *o);
 
-/* ---------------------------------------------------------------------------------------------------------- schedules */
+/* -------------------------------------------------------------------------------------------------------- schedules */
 
 /* A violation: ends the schedule. */
 void explore_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
@@ -202,7 +202,7 @@ void explore_note(const volatile void *p, unsigned how);
 void explore_hide(bool hidden);
 uint64_t explore_random(uint64_t *state);
 
-/* ----------------------------------------------------------------------------------------------------------- mistakes */
+/* --------------------------------------------------------------------------------------------------------- mistakes */
 
 struct mistake {
     const char *name, *what;

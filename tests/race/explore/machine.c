@@ -112,7 +112,7 @@ static void access_pages(unsigned cpu, unsigned first, unsigned step)
     aspace_linux_cpu = before;
 }
 
-/* --------------------------------------------------------------------------------------------------------------- HAL */
+/* -------------------------------------------------------------------------------------------------------------- HAL */
 
 /* In the eyes of the search the contents of a frame are one word, at an address that is no word's. */
 static void *contents(uint64_t pa)
@@ -201,7 +201,7 @@ static void on_violation(void *ctx, const char *line)
     explore_fail("%s", line);
 }
 
-/* --------------------------------------------------------------------------------------------- build, copy, put back */
+/* -------------------------------------------------------------------------------------------- build, copy, put back */
 
 bool machine_owns(uint64_t pa)
 {
@@ -345,7 +345,7 @@ void machine_drop(void)
     aspace_linux_fini(&machine.port);
 }
 
-/* ------------------------------------------------------------------------------------------------- what TLBs may hold */
+/* ----------------------------------------------------------------------------------------------- what TLBs may hold */
 
 typedef void leaf_fn(unsigned cpu, const struct sim_leaf *leaf, uint64_t stamp, const void *arg);
 

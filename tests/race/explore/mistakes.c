@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Mistakes that the explorer must find, planted where the library meets the outside: in its accesses and in its HAL. And
- * the accesses themselves. Each mistake undoes one rule that the protocol stands on.
+ * Mistakes that the explorer must find, planted where the library meets the outside: in its accesses and in its HAL.
+ * And the accesses themselves. Each mistake undoes one rule that the protocol stands on.
  */
 #include "explore.h"
 
@@ -66,7 +66,7 @@ bool explore_swallows(const char *text)
     return mistake_is("stale_not_marked") && strstr(text, "->stale");
 }
 
-/* ---------------------------------------------------------------------------------------------------------- accesses */
+/* --------------------------------------------------------------------------------------------------------- accesses */
 
 static bool is_table(uint64_t e)
 {

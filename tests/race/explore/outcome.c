@@ -107,7 +107,7 @@ static int first_difference(const struct outcome *a, const struct outcome *b)
     return -1;
 }
 
-/* ------------------------------------------------------------------------------------------------- sequential orders */
+/* ------------------------------------------------------------------------------------------------ sequential orders */
 
 /* Runs operations as the order says: order[k] is the fiber whose next operation is k-th. */
 static void run_order(const struct test_case *c, const uint8_t *order, unsigned length, struct outcome *o)
@@ -204,7 +204,7 @@ void outcomes_sequential(const struct test_case *c)
     all_orders(c, order, 0, used);
 }
 
-/* ------------------------------------------------------------------------------------------------------- the verdict */
+/* ------------------------------------------------------------------------------------------------------ the verdict */
 
 /* A change in flight for longer than a caller is made to wait is a right answer of these, if a rare one. */
 static bool may_retry(const struct operation *op, const struct result *r)

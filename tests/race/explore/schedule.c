@@ -118,7 +118,7 @@ bool explore_in_fiber(void)
     return run.running >= 0;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- failures */
+/* --------------------------------------------------------------------------------------------------------- failures */
 
 void explore_fail(const char *format, ...)
 {
@@ -179,7 +179,7 @@ bool explore_guarded(void (*fn)(void *), void *arg, char *why, size_t why_bytes)
     return !run.failed;
 }
 
-/* --------------------------------------------------------------------------------------------------- contested words */
+/* -------------------------------------------------------------------------------------------------- contested words */
 
 static bool is_contested(const struct word *w)
 {
@@ -212,7 +212,7 @@ static bool note_word(const volatile void *p, unsigned how)
     return now;
 }
 
-/* ------------------------------------------------------------------------------------------------------- the choices */
+/* ------------------------------------------------------------------------------------------------------ the choices */
 
 static unsigned enabled_fibers(void)
 {
