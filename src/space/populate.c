@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Filling a range in advance, by any number of CPUs at once. Each begins at a part of the range that follows from its
- * number and goes round; tables that another CPU is filling are passed, by an advisory mark. Zero-filled pages are filled
- * a table at a time from a stock of frames, by the same compare-and-swap as a fault's (T1); all else is left to
+ * number and goes round; tables that another CPU is filling are passed, by an advisory mark. Zero-filled pages are
+ * filled a table at a time from a stock of frames, by the same compare-and-swap as a fault's (T1); all else is left to
  * aspace_fault. Must not know how that comes to its verdict.
  */
 #include "pt/walk.h"
@@ -134,7 +134,7 @@ static int populate_at(struct aspace *s, struct stock *st, aspace_va_t *va, aspa
     return ASPACE_E_OK;
 }
 
-/* -------------------------------------------------------------------------------------------------- sharing the work */
+/* ------------------------------------------------------------------------------------------------- sharing the work */
 
 /* The leaf table for va, NULL if there is none. Inside a section. */
 static struct node *leaf_table(const struct pt *pt, aspace_va_t va)
@@ -144,8 +144,8 @@ static struct node *leaf_table(const struct pt *pt, aspace_va_t va)
     return w.level ? NULL : walk_node(pt, w.slots);
 }
 
-/* Mark the leaf table as being filled by this CPU: 1 or 0, or PASSED if another's mark is there. A mark that is lost, or
- * set by two, costs time only. */
+/* Mark the leaf table as being filled by this CPU: 1 or 0, or PASSED if another's mark is there. A mark that is lost,
+ * or set by two, costs time only. */
 static int claim(struct pt *pt, aspace_va_t va)
 {
     smr_enter(pt->host);
@@ -178,7 +178,8 @@ static int populate_block(struct aspace *s, struct stock *st, aspace_va_t va, as
     return rc;
 }
 
-/* All of the range, in this CPU's order. Whether all was filled; what was passed or refused is the caller's to look at. */
+/* All of the range, in this CPU's order. Whether all was filled; what was passed or refused is the caller's to look
+ * at. */
 static bool populate_shared(struct aspace *s, struct stock *st, aspace_va_t va, aspace_va_t end)
 {
     struct pt *pt = &s->pt;
