@@ -78,6 +78,7 @@ struct layout {
     unsigned largest; /* max_leaf_level of what the layout and the operations map */
     uint32_t features;
     enum aspace_smr smr;
+    bool huge; /* how much a fault fills depends on the tables that it meets, so that is not compared */
 };
 
 extern const struct layout layouts[];
