@@ -248,12 +248,16 @@ static void reach_memory(const struct operation *op, unsigned fiber, struct resu
     }
 }
 
-/* With a frame of the caller's, which stays his if it was not used. */
+/* With a frame of the caller's, which stays his if it was not used. It is one that no huge leaf can take: a caller who
+ * gives a frame answers for its size. */
 static void migrate(const struct operation *op, struct result *result)
 {
     aspace_pa_t pa = ASPACE_PA_NONE;
-    if (op->rights == TO_GIVEN_FRAME)
-        pa = machine.hal.alloc(&machine.port, 0, 0);
+    if (op->rights == TO_GIVEN_FRAME) {
+        aspace_pa_t two = machine.hal.alloc(&machine.port, 1, 0);
+        machine.hal.free(&machine.port, two, 0);
+        pa = two + PAGE;
+    }
     result->rc = aspace_migrate(machine.space, op->page * PAGE, pa);
     if (result->rc && pa != ASPACE_PA_NONE)
         machine.hal.free(&machine.port, pa, 0);
