@@ -508,8 +508,8 @@ static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t 
         seam_add(&area->pages, 1ull << level_order(op->F, n->level));
 }
 
-/* ARMED slots of upper nodes are left to the faults, so a fault may have made a table here meanwhile: what it filled is
- * later than this discard, and its table is not ours to touch. */
+/* Whole ARMED slots of upper nodes are left to the faults. A fault may have filled one with a leaf meanwhile, which is
+ * discarded with the rest, or with a table: what is in that is later than this discard, and not ours to touch. */
 void op_commit_discard(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end)
 {
     bool mine = op_owns(op, n);

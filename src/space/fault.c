@@ -334,9 +334,11 @@ static enum aspace_fault_result on_slot(struct fault *f)
     case SLOT_ARMED: return on_armed(f);
     case SLOT_PARKED:
     case SLOT_LEAF: return on_filled(f);
-    default:
-        for (int i = 0; i < WALK_SPINS && slot_load(f->w.slots + f->w.index) == f->w.e; i++)
+    default: /* from the root each time: in a table that was unlinked the slot stays as it is */
+        for (int i = 0; i < WALK_SPINS && f->w.kind == SLOT_BUSY; i++) {
             aspace_pause();
+            walk_any(f->pt, f->va, &f->w);
+        }
         return FAULT_AGAIN;
     }
 }
