@@ -307,7 +307,7 @@ static int run_destroy(const struct side *s)
     return aspace_destroy(machine.space[CREATED + s->index]);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- the list */
+/* --------------------------------------------------------------------------------------------------------- the list */
 
 const struct operation operations[] = {
     {"fault", UNIT_PAGES, 0, false, NULL, run_fault},

@@ -154,7 +154,7 @@ const char *const cycle_names[] = {
 const unsigned cycle_count = sizeof cycles / sizeof *cycles;
 _Static_assert(sizeof cycles / sizeof *cycles == sizeof cycle_names / sizeof *cycle_names, "a name each");
 
-/* ---------------------------------------------------------------------------------------------------------- counting */
+/* --------------------------------------------------------------------------------------------------------- counting */
 
 static struct line {
     char name[NAME_BYTES];
@@ -239,7 +239,7 @@ static void run_cycle(const struct machine_config *config, unsigned cycle)
     machine.reuse = false;
 }
 
-/* --------------------------------------------------------------------------------------------------------- reporting */
+/* -------------------------------------------------------------------------------------------------------- reporting */
 
 /* Once in how many times; 0: never. */
 static unsigned period(unsigned cycle, unsigned uses)
