@@ -156,6 +156,7 @@ step quickstart tools/check-readme.sh
 step install tools/check-install.sh
 step symbols tools/check-symbols.sh
 step freestanding tests/freestanding/run.sh
+step conflicts tools/conflicts.sh --brief
 if [ -z "$fast" ]; then
     step aarch64 emulated aarch64
     step riscv64 emulated riscv64

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The port and the HAL of the conflict checker, and what lies where. Not instrumented: what is done here is
- * nobody's. */
+/* The port and the HAL of the conflict checker, and what lies where. Not instrumented: its accesses are nobody's. */
 #include "machine.h"
 
 #include <stdio.h>
