@@ -20,8 +20,7 @@ struct pt_cpu {
     int64_t tables, frames;
     uint64_t flushes, full_flushes, flushed_entries;
     uint64_t splits, collapses, migrations, retries;
-    uint64_t flush_seen;   /* generation the CPU was in step with when it last was active */
-    uint64_t tag_seen;     /* tag_changes when it was activated */
+    uint64_t flush_seen;   /* generation when the CPU was activated last */
     aspace_va_t next_va;   /* fault-around: where a sequential fault would come next */
     uint32_t window;       /* fault-around: pages */
     uint32_t active_count; /* nested activations */
@@ -50,8 +49,7 @@ struct pt {
     uint64_t used_tables __attribute__((aligned(ASPACE_CACHE_LINE)));
     uint64_t used_frames;
     uint64_t flush_generation;
-    uint64_t tag_changes; /* raised with each new tag, before flush_generation */
-    uint32_t deferred;    /* something of this table went to a deferred list at some time */
+    uint32_t deferred; /* something of this table went to a deferred list at some time */
     uint64_t active[CPU_WORDS];
     uint64_t known[CPU_WORDS]; /* CPUs that were active at some time */
 

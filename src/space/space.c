@@ -243,12 +243,15 @@ uint32_t aspace_tag(const struct aspace *s)
 void aspace_set_tag(struct aspace *s, uint32_t tag)
 {
     seam_store(&s->pt.tag, tag);
-    seam_store_release(&s->pt.tag_changes, s->pt.tag_changes + 1);
     /* What CPUs hold under the new tag belongs to whoever had it before. */
     seam_add_acq_rel(&s->pt.flush_generation, 1);
 }
 
-/* Enter the sets, then read the generation; gather_flush does it in the other order. */
+/*
+ * Enter the sets, then read the generation; gather_ask does it in the other order. The generation read here is what
+ * counts as seen until the next activation, however many invalidations reach this CPU meanwhile: one that has raised it
+ * and not yet looked at the active set again would miss a CPU that leaves now.
+ */
 void aspace_activate(struct aspace *s)
 {
     struct pt *pt = &s->pt;
@@ -259,14 +262,11 @@ void aspace_activate(struct aspace *s)
     seam_or(&pt->known[id / 64], 1ull << (id % 64));
     seam_or(&pt->active[id / 64], 1ull << (id % 64));
     uint64_t generation = seam_load_acquire(&pt->flush_generation);
-    c->tag_seen = seam_load(&pt->tag_changes);
     if (c->flush_seen != generation && pt->host->hal->tlb_flush_local)
         pt->host->hal->tlb_flush_local(pt->host->ctx, aspace_tag(s), pt->F->stage2);
     c->flush_seen = generation;
 }
 
-/* Flushes up to here reached this CPU, which was in the active set for all of them; unless the space has another tag by
- * now, under which nothing was flushed here. */
 void aspace_deactivate(struct aspace *s)
 {
     struct pt *pt = &s->pt;
@@ -275,9 +275,6 @@ void aspace_deactivate(struct aspace *s)
     ASSERT(c->active_count);
     if (--c->active_count)
         return;
-    uint64_t generation = seam_load_acquire(&pt->flush_generation);
-    if (seam_load(&pt->tag_changes) == c->tag_seen)
-        c->flush_seen = generation;
     seam_and(&pt->active[id / 64], ~(1ull << (id % 64)));
 }
 
