@@ -4,6 +4,9 @@
 
 file(GLOB_RECURSE files CONFIGURE_DEPENDS ${aspace_root}/tests/*.c)
 list(FILTER files EXCLUDE REGEX "/tests/freestanding/")
+if(NOT TARGET aspace-linux-urcu)
+  list(FILTER files EXCLUDE REGEX "/tests/race/urcu.c$")
+endif()
 set(mains "")
 set(support "")
 foreach(file ${files})
@@ -41,6 +44,10 @@ foreach(file ${mains})
   add_dependencies(tests ${target})
   add_test(NAME ${target} COMMAND ${target})
 endforeach()
+
+if(TARGET race-urcu)
+  target_link_libraries(race-urcu PRIVATE aspace-linux-urcu)
+endif()
 
 # The library with a point at each access to shared memory, for the schedules: as objects, so that nothing is taken from
 # the other one.
