@@ -40,7 +40,7 @@ static bool is_owned(const struct page *p)
 static unsigned pick_page(struct race_cpu *cpu, const struct window *w)
 {
     if (race_below(cpu, 200) == 0) {
-        cpu->hot = (unsigned)race_random(cpu) & 0xffff;
+        __atomic_store_n(&cpu->hot, (unsigned)race_random(cpu) & 0xffff, __ATOMIC_RELAXED); /* neighbours look */
     }
     unsigned near = (unsigned)race_below(cpu, race_below(cpu, 4) ? 6 : w->pages);
     return (cpu->hot + near) % w->pages;
@@ -323,6 +323,7 @@ static void access_once(struct race_cpu *cpu, struct window *w, unsigned i)
         return;
     }
     filled(w, i);
+    race_dawdle(cpu);
     if (access == ASPACE_W) {
         race_store(pa, *value_of(w, i) = new_value(cpu));
     } else {
