@@ -263,6 +263,8 @@ static int collapse_owned(struct op *op, struct collapse *c)
         gather_frame(&op->g, slot_parked_pa(F, e), order);
         slot_store(slots + k, op_busy(op, level));
     }
+    if (area_leaf_rights(c->area, VALUE_RIGHTS(c->value)) & ASPACE_X && op->pt->host->hal->icache_sync)
+        op->pt->host->hal->icache_sync(op->pt->host->ctx, c->pa, slot_span(F, c->parent->level));
     install_huge(op, c, accessed, dirty);
     return ASPACE_E_OK;
 }

@@ -223,6 +223,65 @@ static void batch_shares_new_table(struct env *env)
     audit(env);
 }
 
+/* Can a page be executed at the time when its contents are made fetchable? Then it is too late. */
+struct fetch_watch {
+    struct env *env;
+    uint64_t va;
+    unsigned early, late;
+};
+
+static void watch_fetch(void *ctx)
+{
+    struct fetch_watch *w = ctx;
+    struct naive_result r = walk(w->env, w->va);
+    if (r.present && r.rights & ASPACE_X) {
+        w->late++;
+    } else {
+        w->early++;
+    }
+}
+
+static void watch_syncs(struct env *env, struct fetch_watch *w, uint64_t va)
+{
+    *w = (struct fetch_watch){.env = env, .va = va};
+    env->machine.icache_watch = watch_fetch;
+    env->machine.icache_watch_ctx = w;
+}
+
+/* Protect made a page executable first, and its contents fetchable afterwards. */
+static void executable_before_fetchable(struct env *env)
+{
+    uint64_t va = at(env, 1, 0) + PAGE;
+    struct fetch_watch w;
+    struct aspace_map m = request(ASPACE_KIND_LAZY, va, PAGE, env->rw & ~(uint32_t)ASPACE_X);
+
+    m.max_rights = ASPACE_RWX;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    poke(env, va, 0x13);
+    watch_syncs(env, &w, va);
+    CHECK_OK(aspace_protect(env->space, va, PAGE, ASPACE_RX));
+    env->machine.icache_watch = NULL;
+    CHECK_EQ(w.early, 1);
+    CHECK_EQ(w.late, 0);
+}
+
+/* Collapse copies instructions into another frame, as migrate does, and did not make them fetchable there. */
+static void collapse_makes_contents_fetchable(struct env *env)
+{
+    uint64_t va = at(env, 1, 0);
+    struct fetch_watch w;
+    struct aspace_map m = request(ASPACE_KIND_LAZY, va, env->span[1], ASPACE_RWX);
+
+    m.max_leaf_level = 1;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    poke(env, va + PAGE, 0x13);
+    watch_syncs(env, &w, va + PAGE);
+    CHECK_OK(aspace_collapse(env->space, va, 1));
+    env->machine.icache_watch = NULL;
+    CHECK_EQ(w.early, 1);
+    CHECK_EQ(w.late, 0);
+}
+
 static const struct test tests[] = {
     {"batch_shares_new_table", batch_shares_new_table, 0},
     {"marker_opened_twice", marker_opened_twice, 0},
@@ -235,6 +294,8 @@ static const struct test tests[] = {
     {"length_inside_run", length_inside_run, NEEDS_RUNS},
     {"counted_area_counts", counted_area_counts, 0},
     {"cpu_leaves_after_a_raised_generation", cpu_leaves_after_a_raised_generation, 0},
+    {"executable_before_fetchable", executable_before_fetchable, NEEDS_PLAIN},
+    {"collapse_makes_contents_fetchable", collapse_makes_contents_fetchable, NEEDS_PLAIN | NEEDS_HUGE},
 };
 
 int main(int argc, char **argv)
