@@ -37,7 +37,8 @@ compile() { # compile FILE FLAGS...
 for file in $(find src -name '*.c' | sort); do
     compile "$file" "$port" "$seam" -Wall -Wextra -Werror -Wno-shadow -ffreestanding -Dmemcpy=explore_memcpy
 done
-for file in $(find port/linux tests/race/explore tests/conformance/naive.c -name '*.c' | sort); do
+for file in $(find port/linux -maxdepth 1 -name '*.c' | sort) $(find tests/race/explore -name '*.c' | sort) \
+    tests/conformance/naive.c; do
     # shellcheck disable=SC2086
     compile "$file" "$port" "$seam" $strict
 done

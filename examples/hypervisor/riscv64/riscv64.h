@@ -55,7 +55,7 @@ struct sbi_result {
 };
 struct sbi_result sbi_call(uint64_t extension, uint64_t function, const uint64_t args[5]);
 void sbi_handle(struct vcpu_regs *regs); /* the guest's call */
-uint64_t sbi_harts(uint64_t cpus); /* a set of CPUs as a set of harts */
+uint64_t sbi_harts(uint64_t cpus);       /* a set of CPUs as a set of harts */
 void timer_stop(void);
 bool ipi_take(void); /* has another vCPU sent one? */
 
