@@ -13,7 +13,7 @@
  * tag were made after the change, and entries under an earlier one are met by the flush of the roll-over before its CPU
  * switches. It need not read the tag again, but must not have read it before the change.
  *
- * Abstracted: two CPUs that switch between four spaces; tags 1 to 3; a CPU stops when the last generation is used up. Of what
+ * Abstracted: two CPUs that switch three times each, between four spaces; tags 1 to 3, all taken at first. Of what
  * TLBs hold only space 0 is told, one entry a tag, and whether it is from before the operation's change. A flush by tag reaches all
  * CPUs, one after the other, and the operation changes a table of space 0 once.
  *
@@ -30,8 +30,8 @@
 #define CPUS 2
 #define SPACES 4
 #define TAGS 3
-#ifndef GENERATIONS
-#define GENERATIONS 3
+#ifndef SWITCHES
+#define SWITCHES 3
 #endif
 #define WORD(g, tag) (((g) << 2) | (tag))
 #define TAG(w) ((w) & 3)
@@ -104,10 +104,7 @@ inline new_word(s)
         find_free();
         if
         :: tag == 0 ->
-            if
-            :: generation == GENERATIONS -> lock = 0; goto stop /* the model ends here */
-            :: else -> generation++
-            fi;
+            generation++;
             d_step { taken[1] = false; taken[2] = false; taken[3] = false };
             atomic { claim(0) };
             atomic { claim(1) };
@@ -138,10 +135,8 @@ inline hit()
 
 proctype cpu(byte me)
 {
-    byte s, word, old, tag, w;
-end:
-    do
-    :: /* switch to a space */
+    byte s, word, old, tag, w, round;
+    for (round : 1 .. SWITCHES) { /* switch to a space */
         atomic {
             running[me] = 0;
             run_tag[me] = 0;
@@ -187,9 +182,7 @@ runs:
         :: true
         fi;
         atomic { hit(); tag = 0 }
-    od;
-stop:
-    skip
+    }
 }
 
 active proctype operation()
@@ -214,6 +207,13 @@ active proctype operation()
 init
 {
     atomic {
+        /* All tags are taken: the next new one is a roll-over. */
+        taken[1] = true;
+        taken[2] = true;
+        taken[3] = true;
+        space_word[0] = WORD(1, 1);
+        space_word[1] = WORD(1, 2);
+        space_word[2] = WORD(1, 3);
         run cpu(0);
         run cpu(1)
     }
