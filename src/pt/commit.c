@@ -15,6 +15,13 @@ struct node *op_take_page(struct op *op)
     return page;
 }
 
+void op_give_page(struct op *op, struct node *page)
+{
+    page->next = op->pages;
+    op->pages = page;
+    op->have++;
+}
+
 void op_set(struct op *op, struct node *n, unsigned lo, unsigned hi, value_t v)
 {
     bool large = node_dense_order(op->F, n->level) != 0;

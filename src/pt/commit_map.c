@@ -23,9 +23,7 @@ static uint64_t frame_take(struct op *op, struct pt_map *m, uint64_t bytes)
     m->frames = page->next;
     m->at = 0;
     page->count = 0;
-    page->next = op->pages;
-    op->pages = page;
-    op->have++;
+    op_give_page(op, page);
     return pa;
 }
 

@@ -230,28 +230,25 @@ static int collapse_linear(struct op *op, struct collapse *c)
     return ASPACE_E_OK;
 }
 
-/* T9: every slot of the child is exchanged to BUSY, so that lock-free faults and hardware are out; flush; then copy. */
+/* T9: every slot of the child is exchanged to BUSY, so that lock-free faults and hardware are out; flush; then copy. What
+ * the slots were is kept in a page of the operation's own: a lookup that is in the child must find nothing but BUSY. */
 static int collapse_owned(struct op *op, struct collapse *c)
 {
     const struct fmt *F = op->F;
     unsigned level = c->child->level, end = node_entries(F, level), order = level_order(F, level);
-    uint64_t *slots = node_slots(c->child), span = slot_span(F, level), kept;
+    struct node *page = op_take_page(op);
+    uint64_t *slots = node_slots(c->child), *kept = node_slots(page), span = slot_span(F, level);
     bool accessed = false, dirty = false;
     char *to = aspace_phys_to_virt(c->pa);
     slot_store(node_slots(c->parent) + c->i, op_busy(op, c->parent->level));
-    for (unsigned k = 0; k < end; k++) { /* the frame stays readable in the slot: PARKED is absent to everyone */
-        uint64_t e = slot_load(slots + k);
-        do {
-            bool present = fmt_present(F, level, e);
-            kept = present                              ? slot_park(F, op->C, level, e, k)
-                   : slot_absent_kind(e) == SLOT_PARKED ? e
-                                                        : op_busy(op, level);
-        } while (!slot_cas(slots + k, &e, kept));
+    for (unsigned k = 0; k < end; k++) {
+        uint64_t e = slot_xchg(slots + k, op_busy(op, level));
+        kept[k] = fmt_present(F, level, e) ? slot_park(F, op->C, level, e, k) : e;
     }
     drop_child(op, c);
     gather_flush(&op->g);
     for (unsigned k = 0; k < end; k++) {
-        uint64_t e = slot_load(slots + k);
+        uint64_t e = kept[k];
         if (slot_absent_kind(e) != SLOT_PARKED) {
             memset(to + k * span, 0, span);
             pt_account_frames(op->pt, (int64_t)1 << order);
@@ -261,10 +258,10 @@ static int collapse_owned(struct op *op, struct collapse *c)
         accessed |= (e & SLOT_PARKED_A) != 0;
         dirty |= (e & SLOT_PARKED_D) != 0;
         gather_frame(&op->g, slot_parked_pa(F, e), order);
-        slot_store(slots + k, op_busy(op, level));
     }
     if (area_leaf_rights(c->area, VALUE_RIGHTS(c->value)) & ASPACE_X && op->pt->host->hal->icache_sync)
         op->pt->host->hal->icache_sync(op->pt->host->ctx, c->pa, slot_span(F, c->parent->level));
+    op_give_page(op, page);
     install_huge(op, c, accessed, dirty);
     return ASPACE_E_OK;
 }
@@ -293,7 +290,7 @@ int pt_collapse(struct pt *pt, aspace_va_t va, unsigned level)
     do {
         struct op op;
         op_init(&op, pt, OP_PROTECT, c.va, c.va + slot_span(pt->F, level));
-        op.need = 1; /* a dense page for the parent */
+        op.need = 2; /* a dense page for the parent, and one for what the child's slots were */
         op.tables = 0;
         op.words = node_entries(pt->F, level - 1) + GATHER_WORDS + 2;
         op.need_spill_root = node_dense_order(pt->F, level) != 0;

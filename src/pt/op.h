@@ -83,6 +83,7 @@ void op_fini(struct op *op);   /* release items and what was prepared for nothin
 void op_lock(struct op *op, struct node *n); /* and enter into op->locked */
 void op_unlock_all(struct op *op);
 struct node *op_take_page(struct op *op);                /* cannot fail: the plan counted it */
+void op_give_page(struct op *op, struct node *page);     /* back, unused or used up */
 struct node *op_new_node(struct op *op, unsigned level); /* a table to be, private, its slots undefined */
 void op_publish_table(struct op *op, struct node *n, unsigned i, const struct node *child);
 

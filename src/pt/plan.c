@@ -218,10 +218,10 @@ static int plan_slot(struct op *op, struct node *n, bool locked, aspace_va_t va,
         case SLOT_EMPTY:
             if (op->kind == OP_PROTECT)
                 return ASPACE_E_NOT_MAPPED;
+            if (!locked) /* also to find nothing there: its flush may be under way (R7) */
+                return OP_RESTART;
             if (op->kind != OP_MAP)
                 return ASPACE_E_OK;
-            if (!locked)
-                return OP_RESTART;
             need_tables(op, tables_for(op->F, map_level(op), n->level, va, end));
             return ASPACE_E_OK;
         case SLOT_ARMED:

@@ -8,18 +8,21 @@
 
 const struct named_case named_cases[] = {
     /* An unlink holds every table below it, also the one that a fault is just hanging in (R1-R3). */
-    {"unlink_against_fresh_child", "small/unmap_16_16|fault_17",
+    {"unlink_against_fresh_child", "small/unmap_0_16|touch_5_w",
      "a table is hung into a subtree that is being unlinked"},
-    {"unlink_against_fresh_child_and_map", "small/unmap_16_16|fault_17|replace_lazy_18_8",
-     "and another operation goes on into the fresh table"},
+    {"unlink_of_marker_against_fresh_child", "small/unmap_16_16|fault_17",
+     "a table is hung into the place of a marker"},
+    {"unlink_against_fresh_child_and_map", "tables/unmap_16_20|fault_29|replace_lazy_30_5",
+     "and an operation goes on through the fresh table to one that is not unlinked"},
     {"unlink_of_deep_tree_against_fresh_child", "tables/unmap_0_48|fault_21", "two levels below what is unlinked"},
     {"unlink_against_partial_map", "tables/unmap_0_16|map_lazy_2_1", "a map waits for a table that is unlinked"},
     {"unlink_against_sweep", "hollow/sweep|map_lazy_12_1", "a table is reclaimed while something is mapped into it"},
     {"fault_against_unlink", "tables/unmap_0_4|touch_2_w", "a fault fills a table that is no longer reached"},
 
     /* R3: behind the lock phase no fault changes the shape of what is locked. */
-    {"map_behind_a_fault", "small/replace_lazy_18_8|fault_17|replace_lazy_16_16",
-     "a fault hangs a table into a marker that a range operation has passed"},
+    {"map_behind_a_fault", "small/unmap_4_6|fault_5|replace_lazy_6_4",
+     "a fault hangs a table into a marker that one operation has passed, and another goes on through it"},
+    {"map_behind_a_deep_fault", "small/replace_lazy_18_8|fault_17|replace_lazy_16_16", "the same two levels down"},
     {"replace_against_fault_in_marker", "small/replace_lazy_5_1|fault_5", "a marker is opened while a fault fills it"},
     {"protect_against_fault_in_marker", "small/protect_none_16_16|fault_17",
      "a marker changes its rights while it is filled"},
@@ -35,6 +38,10 @@ const struct named_case named_cases[] = {
      "what is found empty is out of the TLBs too"},
     {"unlink_finds_empty_while_flush_is_pending", "small/unmap_0_1|unmap_0_4",
      "the same, found by an unlink of the table"},
+    {"unmap_finds_unlinked_while_flush_is_pending", "tables/unmap_0_4|unmap_1_5",
+     "the same, found empty in an upper table on the way to others"},
+    {"discard_finds_unlinked_while_flush_is_pending", "small/discard_0_4|unmap_0_4",
+     "what a discard leaves out, because it is gone, is out of the TLBs too"},
     {"protect_while_flush_is_pending", "small/protect_none_0_4|protect_r_0_1",
      "two changes of rights, one not yet flushed"},
     {"replace_shows_no_hole", "small/replace_lazy_0_4|touch_0_w|translate_0",
@@ -44,6 +51,8 @@ const struct named_case named_cases[] = {
     /* Collapse and faults. */
     {"collapse_against_fault", "small/collapse_0|fault_2", "a slot is filled while all of its table are closed"},
     {"collapse_against_fault_and_unmap", "small/collapse_0|fault_2|unmap_1_1", "and part of the table is unmapped"},
+    {"collapse_against_translate", "small/collapse_0|translate_0", "a page that stays is found at any time"},
+    {"collapse_against_query", "small/collapse_0|query_0", "and its area"},
     {"collapse_against_protect", "small/collapse_0|protect_r_0_1", "and one page stops being like the others"},
     {"collapse_against_write", "small/collapse_0|touch_0_w|write_2", "no write is lost to the copy"},
     {"migrate_against_write", "small/migrate_0|touch_0_w|exchange_0", "no write is lost to the copy"},

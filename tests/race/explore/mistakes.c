@@ -18,7 +18,7 @@ const struct mistake mistakes[] = {
     {"compare_in_two_steps", "a fault installs with a load and a store", CASES("two_faults_on_one_page")},
     {"stale_not_marked", "an unlinked table is not marked stale", CASES("unlink_against_sweep")},
     {"markers_not_taken", "R3: a range operation leaves markers of upper nodes to the faults",
-     CASES("unlink_against_fresh_child", "protect_against_fault_in_marker")},
+     CASES("map_behind_a_fault", "protect_against_fault_in_marker")},
     {"no_grace_period", "readers are not waited for", CASES("read_against_unmap", "fault_against_unlink")},
     {"no_flush", "TLBs are not invalidated", CASES("touch_against_unmap", "refill_before_flush")},
     {"flush_not_awaited", "an invalidation is begun and not waited for", CASES("touch_against_unmap")},

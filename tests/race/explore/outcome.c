@@ -18,8 +18,8 @@ static struct outcome start;
 static bool loose, composite; /* of the case */
 
 /* Pages that are looked at: those that differ from their neighbours in some layout or under some operation. */
-static const uint8_t samples[] = {0,  1,  2,  3,  4,  5,  6,  8,  9,  10, 11, 12, 13, 14, 15, 16,
-                                  17, 18, 19, 20, 21, 22, 26, 31, 32, 33, 34, 36, 37, 40, 47};
+static const uint8_t samples[] = {0,  1,  2,  3,  4,  5,  6,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17,
+                                  18, 19, 20, 21, 22, 26, 29, 30, 31, 32, 33, 34, 36, 37, 40, 47};
 
 static const void *entry_at(uint64_t pa)
 {
