@@ -123,6 +123,28 @@ static void clocks(void)
     }
 }
 
+/* A call that does nothing, with the arguments of a translation. */
+static __attribute__((noinline)) int empty_call(struct aspace *space, aspace_va_t va, struct aspace_translation *t)
+{
+    __asm__ volatile("" ::"r"(space), "r"(va), "r"(t));
+    return 0;
+}
+
+static void calls(void)
+{
+    for (unsigned r = 0; r < REPEAT; r++) {
+        struct aspace_translation t = {0};
+        uint64_t sum = 0;
+        double begin = bench_now();
+        for (unsigned i = 0; i < 65536; i++) {
+            sum += (uint64_t)empty_call(NULL, i * PAGE, &t);
+            sum += t.pa;
+        }
+        bench_ns("floor_call", ASPACE_FMT_COUNT, (bench_now() - begin) / 65536);
+        bench_use(sum);
+    }
+}
+
 /* Intel SDM 3C 29.3.2: bits 51-12 of an entry are the address of the next table or page. */
 static inline uint64_t bare_walk(const uint64_t *root, uint64_t va)
 {
@@ -134,29 +156,34 @@ static inline uint64_t bare_walk(const uint64_t *root, uint64_t va)
     return (e & address) | (va & (PAGE - 1));
 }
 
-/* The same tables and addresses that translate_hit_4k_* uses. */
+enum { PAGES = 262144 };
+
+/* The same tables, and addresses from an array, as translate_hit_4k_*. */
+static double walk_all(const uint64_t *root, const uint32_t *page)
+{
+    uint64_t sum = 0;
+    double begin = bench_now();
+    for (uint32_t i = 0; i < PAGES; i++)
+        sum += bare_walk(root, page[i] * PAGE);
+    double end = bench_now();
+    bench_use(sum);
+    return (end - begin) / PAGES;
+}
+
 static void walks(void)
 {
-    enum { PAGES = 262144 };
     struct aspace *space = space_new_4k(ASPACE_FMT_X86_EPT4);
     struct aspace_map request = request_linear(0, GIB, 4 * GIB + PAGE);
     map_or_die(space, &request);
     uint32_t *order = bench_shuffled(PAGES);
+    static uint32_t in_order[PAGES];
+    for (uint32_t i = 0; i < PAGES; i++)
+        in_order[i] = i;
     const uint64_t *root = table_of(aspace_root(space));
+    CHECK(bare_walk(root, 5 * PAGE + 7) == 4 * GIB + 6 * PAGE + 7);
     for (unsigned r = 0; r < REPEAT; r++) {
-        uint64_t sum = 0;
-        double begin = bench_now();
-        for (uint32_t i = 0; i < PAGES; i++)
-            sum += bare_walk(root, i * PAGE);
-        double middle = bench_now();
-        bench_use(sum);
-        for (uint32_t i = 0; i < PAGES; i++)
-            sum += bare_walk(root, order[i] * PAGE);
-        double end = bench_now();
-        bench_use(sum);
-        CHECK(bare_walk(root, 5 * PAGE + 7) == 4 * GIB + 6 * PAGE + 7);
-        bench_ns("floor_walk_4k_seq", ASPACE_FMT_COUNT, (middle - begin) / PAGES);
-        bench_ns("floor_walk_4k_rand", ASPACE_FMT_COUNT, (end - middle) / PAGES);
+        bench_ns("floor_walk_4k_seq", ASPACE_FMT_COUNT, walk_all(root, in_order));
+        bench_ns("floor_walk_4k_rand", ASPACE_FMT_COUNT, walk_all(root, order));
     }
     bench_free(order);
     space_drop(space);
@@ -165,6 +192,7 @@ static void walks(void)
 void bench_floors(void)
 {
     clocks();
+    calls();
     stores();
     zeroing();
     allocator();

@@ -17,6 +17,10 @@ function(aspace_library target)
   target_include_directories(${target}
     PUBLIC $<BUILD_INTERFACE:${aspace_root}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
     PRIVATE ${aspace_root}/src)
+  if(ASPACE_SEAM_HEADER)
+    target_compile_definitions(${target} PRIVATE "ASPACE_SEAM_HEADER=${ASPACE_SEAM_HEADER}")
+    target_include_directories(${target} PRIVATE ${aspace_root}/tests)
+  endif()
   if(aspace_port_header)
     target_compile_definitions(${target} PUBLIC "$<BUILD_INTERFACE:ASPACE_PORT_HEADER=${aspace_port_header}>")
   endif()

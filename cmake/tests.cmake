@@ -3,7 +3,7 @@
 # are support that any of them may use. tests/freestanding has a script of its own.
 
 file(GLOB_RECURSE files CONFIGURE_DEPENDS ${aspace_root}/tests/*.c)
-list(FILTER files EXCLUDE REGEX "/tests/(freestanding|conflicts)/")
+list(FILTER files EXCLUDE REGEX "/tests/(freestanding|conflicts|race/explore)/")
 set(mains "")
 set(support "")
 foreach(file ${files})

@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 usage() {
-    echo "build: usage: build.sh release|gcc|clang|gcc-san|clang-san|aarch64|riscv64 [target...]" >&2
+    echo "build: usage: build.sh release|gcc|clang|gcc-san|clang-san|clang-tsan|aarch64|riscv64 [target...]" >&2
     exit 2
 }
 
@@ -21,6 +21,7 @@ gcc) set -- gcc Debug "" "$@" ;;
 clang) set -- clang Debug "" "$@" ;;
 gcc-san) set -- gcc Debug address,undefined "$@" ;;
 clang-san) set -- clang Debug address,undefined "$@" ;;
+clang-tsan) set -- clang Debug thread "$@" ;;
 aarch64 | riscv64) set -- "$name-linux-gnu-gcc" Debug "" "$@" ;;
 *) usage ;;
 esac
@@ -28,6 +29,9 @@ compiler=$1 type=$2 sanitize=$3
 # Sanitizers make gcc warn of its own code; the plain builds judge the warnings.
 werror=ON
 [ -z "$sanitize" ] || werror=OFF
+# What the thread sanitizer has to see of the accesses that are meant to race.
+seams=
+case $name in *-tsan) seams='"race/seam_tsan.h"' ;; esac
 shift 3
 
 command -v cmake >/dev/null || { echo "build: cmake is not installed" >&2; exit 2; }
@@ -45,7 +49,7 @@ if [ ! -f "$dir/CMakeCache.txt" ]; then
     # shellcheck disable=SC2086
     cmake -S . -B "$dir" -G "$generator" -DCMAKE_C_COMPILER="$compiler" -DCMAKE_BUILD_TYPE="$type" \
         -DCMAKE_C_FLAGS_DEBUG='-g -O1' -DCMAKE_C_FLAGS_RELEASE='-O2' -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
-        -DASPACE_SANITIZE="$sanitize" -DASPACE_WERROR="$werror" $cross >"$dir/configure.log" 2>&1 || {
+        -DASPACE_SANITIZE="$sanitize" -DASPACE_WERROR="$werror" -DASPACE_SEAM_HEADER="$seams" $cross >"$dir/configure.log" 2>&1 || {
         rm -f "$dir/CMakeCache.txt"
         cat "$dir/configure.log" >&2
         exit 1

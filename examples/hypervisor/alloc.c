@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { FRAME_LG2 = 12, ORDERS = 10, POISON = 0xa5 };
+enum { FRAME_LG2 = 12, ORDERS = 10 };
 enum { STATE_TAIL = 0xfe, STATE_OUT = 0xff }; /* else: the first frame of a free run of that order */
 
 #define LARGEST (UINT64_C(1) << (ORDERS - 1)) /* frames of the largest run */
@@ -117,6 +117,13 @@ aspace_pa_t frames_alloc(unsigned order, unsigned flags)
     return base + (frame << FRAME_LG2);
 }
 
+static void poison(uint64_t frame, unsigned order)
+{
+    uint64_t *word = aspace_phys_to_virt(base + (frame << FRAME_LG2));
+    for (uint64_t n = (UINT64_C(1) << (order + FRAME_LG2)) / sizeof *word; n != 0; n--)
+        *word++ = arch.poison;
+}
+
 static bool all_out(uint64_t frame, unsigned order)
 {
     uint64_t n = UINT64_C(1) << order;
@@ -140,7 +147,7 @@ void frames_free(aspace_pa_t pa, unsigned order)
     memset(state + frame, STATE_TAIL, (size_t)1 << order);
     release();
     if (!atomic_load_explicit(&unpoisoned, memory_order_relaxed))
-        memset(run_at(frame), POISON, (size_t)1 << (order + FRAME_LG2));
+        poison(frame, order);
     acquire();
     free_frames += UINT64_C(1) << order;
     for (; order + 1 < ORDERS && state[frame ^ (UINT64_C(1) << order)] == order; order++) {

@@ -9,6 +9,8 @@
 
 #include "vcpu.h"
 
+enum { STRESS_MAX = 2 };
+
 /* ---- console.c: %s %c %u %x with l for 64 bits, %%; one line is never cut by another CPU's ---- */
 void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2))); /* "guest failed: ...", power off */
@@ -22,7 +24,8 @@ struct options {
     unsigned cpus;
     unsigned leaf_level; /* aspace_map.max_leaf_level of guest RAM */
     const char *pages;
-    bool stress;
+    unsigned stress; /* how many CPUs */
+    uint64_t seed;   /* of what they do */
     enum aspace_format format;
     char kernel[32];
     const char *command_line;
@@ -42,10 +45,19 @@ uint64_t frames_free_count(void);
 uint64_t frames_bad_frees(void); /* frames given back that were not out */
 
 /* ---- stress.c ---- */
-_Noreturn void stress_run(struct aspace_host *host, struct aspace *space); /* on the spare CPU */
-bool stress_stopped(void);                                                 /* asks it to stop; true once it has */
-unsigned stress_ticket(void);                                              /* before a fault is handled ... */
-bool stress_explains(unsigned ticket, uint64_t va); /* ... and after: may the stress CPU have caused its refusal? */
+_Noreturn void stress_run(struct aspace_host *host, struct aspace *space, unsigned number); /* on a spare CPU */
+bool stress_stopped(void);                          /* asks all of them to stop; true once they have */
+unsigned stress_ticket(void);                       /* before a fault is handled ... */
+bool stress_explains(unsigned ticket, uint64_t va); /* ... and after: may a stress CPU have caused its refusal? */
 void stress_report(void);
+
+/* ---- window.c: what only the stress CPUs map and unmap. 0 bytes without stress ---- */
+uint64_t window_bytes(void);  /* the end of the guest's RAM, mapped to frames that are ours */
+uint64_t scratch_bytes(void); /* after the guest's RAM: addresses the guest knows nothing of */
+int window_map(struct aspace *space);
+void window_free(void); /* the frames, once the space is destroyed */
+
+/* ---- main.c ---- */
+void hyp_icache_sync(uint64_t pa, uint64_t bytes);
 
 #endif

@@ -6,9 +6,20 @@
 enum leave_out {
     LEAVE_OUT_nothing,
     LEAVE_OUT_all,
-    LEAVE_OUT_ipas2,
-    LEAVE_OUT_vmalle1,
+    /* aarch64 */
+    LEAVE_OUT_ipas2,     /* stage 2 by address */
+    LEAVE_OUT_vmalle1,   /* what was combined with stage 1, after that */
+    LEAVE_OUT_vmalls12,  /* everything of the VMID, for many addresses */
+    LEAVE_OUT_broadcast, /* to the other CPUs: all of the above are done, here only */
+    LEAVE_OUT_dsb_store, /* the barriers before the first invalidation, between the two, and after the last */
+    LEAVE_OUT_dsb_between,
+    LEAVE_OUT_dsb_after,
+    /* riscv64 */
+    LEAVE_OUT_gvma_local,
     LEAVE_OUT_gvma_remote,
+    LEAVE_OUT_spurious, /* after a fault on what is mapped already */
+    /* both */
+    LEAVE_OUT_activation, /* on a CPU that was not active while others were told */
 };
 
 #ifndef LEAVE_OUT
@@ -23,7 +34,9 @@ static inline int leave_in(enum leave_out kind)
 
 static inline const char *leave_out_name(void)
 {
-    static const char *const names[] = {"", "all", "ipas2", "vmalle1", "gvma-remote"};
+    static const char *const names[] = {
+        "",          "all",        "ipas2",       "vmalle1",  "vmalls12",  "broadcast", "dsb-store", "dsb-between",
+        "dsb-after", "gvma-local", "gvma-remote", "spurious", "activation"};
     return names[LEAVE_OUT];
 }
 

@@ -38,9 +38,10 @@ static void read_cpu(const struct fdt_token *property)
 
 static void read_gic(const struct fdt_token *property)
 {
-    if (is(property, "reg"))
+    if (is(property, "reg")) {
         machine.gic_distributor = fdt_cells(property, 0, 2);
-    else if (is(property, "compatible"))
+        machine.gic_redistributor = fdt_cells(property, 4, 2);
+    } else if (is(property, "compatible"))
         machine.gic_v2 = !fdt_string_has(property, "arm,gic-v3");
 }
 

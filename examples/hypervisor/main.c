@@ -51,6 +51,12 @@ static void hal_log(void *ctx, const char *text)
 
 static struct aspace_hal hal = {.alloc = hal_alloc, .free = hal_free, .log = hal_log};
 
+void hyp_icache_sync(uint64_t pa, uint64_t bytes)
+{
+    if (hal.icache_sync)
+        hal.icache_sync(NULL, pa, bytes);
+}
+
 static void must(int error, const char *what)
 {
     if (error != ASPACE_OK)
@@ -90,13 +96,14 @@ static void map_guest(const struct guest_layout *guest)
 {
     const struct aspace_map ram = {
         .va = guest->ram,
-        .size = guest->ram_bytes,
+        .size = guest->ram_bytes - window_bytes(),
         .kind = ASPACE_KIND_LAZY,
         .rights = ASPACE_RWX,
         .attr = ASPACE_ATTR_DEFAULT,
         .max_leaf_level = options.leaf_level,
     };
     must(aspace_map(space, &ram, NULL), "mapping the guest's RAM");
+    must(window_map(space), "mapping the end of the guest's RAM");
     for (size_t i = 0; i < arch.device_count; i++) {
         const struct guest_device *device = &arch.devices[i];
         const struct aspace_map map = {
@@ -117,7 +124,7 @@ static void create_space(const struct guest_layout *guest)
     const struct aspace_config config = {
         .format = options.format,
         .base = 0,
-        .size = guest->ram + guest->ram_bytes,
+        .size = guest->ram + guest->ram_bytes + scratch_bytes(),
         .tag = 1,
         .output_bits = arch_output_bits(),
         .max_leaf_level = 2,
@@ -173,7 +180,7 @@ bool hyp_guest_read(uint64_t va, void *buffer, size_t bytes)
         unsigned ticket = stress_ticket();
         int error = aspace_read(space, va, buffer, bytes, NULL);
         bool stressed = stress_explains(ticket, va) || stress_explains(ticket, va + bytes - 1);
-        if (error != ASPACE_E_PERMISSION || !stressed)
+        if (error == ASPACE_OK || !stressed)
             return error == ASPACE_OK;
         aspace_pause();
     }
@@ -237,6 +244,11 @@ void hyp_check_stop(void)
     arch_cpu_park();
 }
 
+void hyp_guest_is_stale(uint64_t pc)
+{
+    fail("an instruction at guest address 0x%lx comes from a frame that was given back", pc);
+}
+
 static void refuse(enum aspace_fault_result result, uint64_t va, uint32_t access)
 {
     char why[96];
@@ -256,6 +268,7 @@ enum hyp_verdict hyp_guest_fault(uint64_t va, uint32_t access)
     case ASPACE_FAULT_SPURIOUS: arch_fence_local(va); return HYP_RESUME;
     case ASPACE_FAULT_RETRY: aspace_pause(); return HYP_RESUME;
     case ASPACE_FAULT_TRAP: return HYP_DEVICE;
+    case ASPACE_FAULT_NO_AREA:
     case ASPACE_FAULT_PERMISSION:
         if (stress_explains(ticket, va) || atomic_load(&stopping))
             return HYP_RESUME;
@@ -289,7 +302,7 @@ static void wait_for_stress(void)
     uint64_t end = arch_ticks() + STOP_SECONDS * arch_ticks_hz();
     while (!stress_stopped()) {
         if (arch_ticks() > end)
-            fail("the stress CPU does not stop");
+            fail("a stress CPU does not stop");
         aspace_pause();
     }
 }
@@ -318,6 +331,7 @@ static void report(const struct aspace_counters *c, uint64_t boot_ms)
 
     frames_guest_gone();
     must(aspace_destroy(space), "destroying the space");
+    window_free();
     must(aspace_host_fini(host), "taking the host down");
     int64_t leaked = (int64_t)(frames_before - frames_free_count());
     if (frames_bad_frees() != 0)
@@ -347,6 +361,7 @@ void hyp_guest_exit(const char *why)
     aspace_counters_read(space, &counters);
     print_counters(&counters);
     stress_report();
+    arch_report_flushes();
     stop_others();
     report(&counters, boot_ms);
     arch_machine_off();
@@ -372,8 +387,9 @@ void hyp_main(const void *device_tree)
           options.pages, aspace_format_name(options.format), *arch_left_out() ? ", left out: " : "", arch_left_out());
 
     start_ticks = arch_ticks();
-    if (options.stress && !arch_cpu_start(options.cpus))
-        fail("the stress CPU does not start");
+    for (unsigned i = 0; i < options.stress; i++)
+        if (!arch_cpu_start(options.cpus + i))
+            fail("stress CPU %u does not start", i);
     vcpus[0].entry = guest.kernel;
     vcpus[0].arg = guest.dtb;
     vcpu_run(0);
@@ -383,6 +399,6 @@ void hyp_cpu_main(unsigned cpu)
 {
     arch_cpu_init();
     if (cpu >= options.cpus)
-        stress_run(host, space);
+        stress_run(host, space, cpu - options.cpus);
     vcpu_run(cpu);
 }

@@ -67,7 +67,7 @@ static void set_option(const char *name, const char *value)
     } numbers[] = {
         {"kernel_at", &options.kernel_at}, {"kernel_bytes", &options.kernel_bytes},
         {"initrd_at", &options.initrd_at}, {"initrd_bytes", &options.initrd_bytes},
-        {"ram", &options.ram_bytes},
+        {"ram", &options.ram_bytes},       {"seed", &options.seed},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         if (strcmp(name, numbers[i].name) == 0) {
@@ -78,7 +78,7 @@ static void set_option(const char *name, const char *value)
     if (strcmp(name, "cpus") == 0)
         options.cpus = (unsigned)number(name, value);
     else if (strcmp(name, "stress") == 0)
-        options.stress = number(name, value) != 0;
+        options.stress = (unsigned)number(name, value);
     else if (strcmp(name, "pages") == 0)
         set_pages(value);
     else if (strcmp(name, "format") == 0)
@@ -106,8 +106,8 @@ static void read_word(char *word)
 
 static void check(void)
 {
-    if (options.cpus == 0 || options.cpus + options.stress > machine.cpus)
-        fail("%u vCPUs%s on a machine of %u CPUs", options.cpus, options.stress ? " and stress" : "", machine.cpus);
+    if (options.cpus == 0 || options.stress > STRESS_MAX || options.cpus + options.stress > machine.cpus)
+        fail("%u vCPUs and %u for stress on a machine of %u CPUs", options.cpus, options.stress, machine.cpus);
     if (options.kernel_at == 0 || options.kernel_bytes == 0)
         fail("options kernel_at and kernel_bytes are missing");
     if (options.ram_bytes & 0x1fffff || options.ram_bytes == 0)

@@ -17,12 +17,15 @@
 #   APPEND="..."            more words for the guest's command line
 #   BASELINE=1              boots plain too, side by side, and prints the ratio of the two times
 #   REPEAT=n                that many runs of each; the ratio is of their medians. Default 1
-#   STRESS=1                one CPU more, on which the hypervisor unmaps, write-protects and migrates live pages
-#   STRESS_SECONDS=n        for how long the guest then repeats its check, default 5
+#   STRESS=1|2              so many CPUs more, on which the hypervisor migrates, write-protects, parks, splits, collapses,
+#                           unmaps and replaces live pages, and maps, populates and discards others beside them
+#   STRESS_SECONDS=n        for how long the guest then repeats its check, default 3
+#   SEED=n                  of what the stress does, default: another one each time, printed
 #   ICOUNT=1                a reproducible machine: time counts instructions. One vCPU only
 #   FORMAT=name             of the second stage, like sv48x4; default: the hypervisor's choice
 #   LEAVE_OUT=name          builds the hypervisor with that TLB invalidation left out
 #   TIMEOUT=seconds         for each boot, default 120 (300 with STRESS)
+#   SILENCE=seconds         fails a guest whose console says nothing for so long, default: no limit
 #   HOSTCC=cc               compiler for the tool that packs the initramfs
 #   QEMU=file QEMU_FLAGS=.. another emulator, and what it needs (like -L dir)
 #
@@ -47,7 +50,7 @@
 #   aspace.initrd_at= aspace.initrd_bytes=   the initrd. On aarch64 QEMU chooses where: initrd_at is 0, look in /chosen
 #   aspace.ram=<bytes> aspace.pages=4k|2m aspace.cpus=n aspace.kernel=6.12.x (only to be printed)
 #   aspace.format=<name>                     only if FORMAT is given
-#   aspace.stress=0|1                        1: the machine has aspace.cpus + 1 CPUs, the guest gets maxcpus=<aspace.cpus>
+#   aspace.stress=n aspace.seed=n            the machine has aspace.cpus + n CPUs, the guest gets maxcpus=<aspace.cpus>
 # Output: on the console. When the guest powers off, the hypervisor prints its counters and as its very last line
 #   guest ok: arch=riscv64 vcpus=2 kernel=6.12.x pages=4k faults=N tables=N frames=N boot_ms=N leaked=0 audit=ok
 #   (or "guest failed: <why>") and then switches the machine off (SBI SRST, PSCI SYSTEM_OFF). A guest that asks for a
@@ -93,7 +96,8 @@ pages=${PAGES:-4k}
 ram=${RAM:-512M}
 repeat=${REPEAT:-1}
 leave_out=${LEAVE_OUT:-}
-stress_seconds=${STRESS_SECONDS:-5}
+stress=${STRESS:-0}
+stress_seconds=${STRESS_SECONDS:-3}
 
 flag() { # flag NAME VALUE
     case $2 in
@@ -126,12 +130,15 @@ case $pages in
 esac
 number CPUS "$cpus" 1 4
 number REPEAT "$repeat" 1 99
+number STRESS "$stress" 0 2
 number STRESS_SECONDS "$stress_seconds" 0 3600
 baseline=$(flag BASELINE "${BASELINE:-}")
-stress=$(flag STRESS "${STRESS:-}")
 icount=$(flag ICOUNT "${ICOUNT:-}")
-limit=${TIMEOUT:-$([ "$stress" = 1 ] && echo 300 || echo 120)}
+limit=${TIMEOUT:-$([ "$stress" != 0 ] && echo 300 || echo 120)}
 number TIMEOUT "$limit" 1 86400
+if [ -n "${SILENCE:-}" ]; then number SILENCE "$SILENCE" 1 86400; fi
+seed=${SEED:-$(($(date +%s%N) / 1000 % 100000))}
+number SEED "$seed" 0 99999
 
 case $ram in
 *[!0-9]*[MG] | [MG] | 0* | ??????*) bad "RAM=$ram is not a size like 512M or 1G" ;;
@@ -154,7 +161,7 @@ case ${FORMAT:-} in
 *[!a-z0-9-]*) bad "FORMAT=$FORMAT is not the name of a format" ;;
 esac
 if [ "$icount" = 1 ] && [ "$cpus" -ne 1 ]; then bad "ICOUNT=1 is for one vCPU, not CPUS=$cpus"; fi
-if [ "$icount" = 1 ] && [ "$stress" = 1 ]; then bad "ICOUNT=1 is for one CPU, and STRESS=1 needs another"; fi
+if [ "$icount" = 1 ] && [ "$stress" != 0 ]; then bad "ICOUNT=1 is for one CPU, and STRESS=$stress needs others"; fi
 if [ "$mode" = plain ]; then
     for set in "BASELINE=$baseline" "STRESS=$stress"; do
         [ "${set#*=}" = 0 ] || bad "$set needs the hypervisor, which --plain leaves out"
@@ -233,8 +240,8 @@ esac
 if [ -n "${INITRD:-}" ]; then
     initrd=$INITRD
 else
-    "$here/guest/build-initrd.sh" "$guest" "$guests" || exit 1
-    initrd=$guests/initrd.gz
+    "$here/guest/build-initrd.sh" "$guest" "$build/initrd/$guest" || exit 1
+    initrd=$build/initrd/$guest/initrd.gz
 fi
 # The header says what the kernel takes once it runs, which is more than the file has.
 kernel_mib=$(($(od -An -tu8 -j16 -N8 "$kernel") / 1048576))
@@ -263,10 +270,11 @@ aarch64) guest_line="console=ttyAMA0 earlycon" ;;
 riscv64) guest_line="console=ttyS0 earlycon=sbi" ;;
 esac
 # panic=-1: a panic resets the machine, which ends the emulator, instead of hanging until the timeout.
-# aspace.mib: leaves room for the kernel and for the other checks.
-guest_line="$guest_line panic=-1 aspace.mib=$((ram_mib < 320 ? (ram_mib - 64) / 4 : 64))"
+# aspace.mib: leaves room for the kernel and for the other checks. Under stress every page is checked many times.
+mib=$((stress != 0 ? 16 : 64))
+guest_line="$guest_line panic=-1 aspace.mib=$((ram_mib < 320 && (ram_mib - 64) / 4 < mib ? (ram_mib - 64) / 4 : mib))"
 if [ "$icount" = 1 ]; then guest_line="$guest_line nokaslr"; fi
-if [ "$stress" = 1 ]; then guest_line="$guest_line maxcpus=$cpus aspace.stress=$stress_seconds"; fi
+if [ "$stress" != 0 ]; then guest_line="$guest_line oops=panic maxcpus=$cpus aspace.stress=$stress_seconds"; fi
 guest_line="$guest_line${APPEND:+ $APPEND}"
 
 # QEMU splits the value of an option at commas; a doubled one stands for itself.
@@ -303,6 +311,7 @@ boot() {
         set -- "$@" -smp "$cpus" -m "${ram_mib}M" -kernel "$kernel" -initrd "$initrd" -append "$guest_line"
     else
         options="aspace.ram=$((ram_mib * 1048576)) aspace.pages=$pages aspace.cpus=$cpus aspace.stress=$stress"
+        options="$options aspace.seed=$seed"
         options="$options aspace.kernel=$version aspace.kernel_bytes=$(size_of "$kernel")"
         options="$options aspace.initrd_bytes=$(size_of "$initrd")"
         options="$options${FORMAT:+ aspace.format=$FORMAT}"

@@ -1,138 +1,213 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Owns the stress CPU: it stays at the hypervisor's level and edits the tables of the running guest through the
- * library, one random live page after another. Nothing it does may be noticed by the guest, other than in time.
- * Knows nothing of the guest's contents.
+ * Owns the stress CPUs: they stay at the hypervisor's level and edit the tables of the running guest through the
+ * library, at one random place after another. Nothing they do may be noticed by the guest, other than in time. Knows
+ * nothing of the guest's contents.
  */
-#include "hyp.h"
+#include "stress.h"
 
-#include <stdatomic.h>
+enum { HELD_US = 10, BETWEEN_EDITS_US = 1000 }; /* the vCPUs, which an invalidation may interrupt, must get on too */
+enum { PAGE = 4096, HUGE_LEVEL = 1, FEW_PAGES = 16, MANY_PAGES = 1024 };
 
-enum { OP_MIGRATE, OP_PARK, OP_PROTECT, OP_SPLIT, OP_COUNT };
-enum { PROTECTED_US = 10, BETWEEN_EDITS_US = 20 }; /* the vCPUs, which an invalidation may interrupt, must get on too */
+static struct stressor stressors[STRESS_MAX];
+static atomic_uint changes; /* grows whenever a range is held or let go */
+static atomic_bool stop;
 
-/* The page whose rights are less than the guest's own, and how often there was one: the guest's faults on it are not
- * errors. Odd while a page is held, so one word says both. */
-static _Atomic uint64_t held_page;
-static _Atomic unsigned held_ticket;
-static atomic_bool stop, stopped;
-
-static struct {
-    uint64_t migrated, parked, protected, split, collapsed, refused;
-} done;
-
-static uint64_t random_next(void)
-{
-    static uint64_t x = UINT64_C(0x9e3779b97f4a7c15);
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    return x;
-}
-
-static void wait_us(uint64_t us)
-{
-    uint64_t end = arch_ticks() + us * arch_ticks_hz() / 1000000;
-    while (arch_ticks() < end)
-        ;
-}
+/* ---- the guest's faults ---- */
 
 unsigned stress_ticket(void)
 {
-    return atomic_load(&held_ticket);
+    return atomic_load(&changes);
 }
 
+/* In this order: a range that is let go of meanwhile has been counted in `changes` before it is gone from here. */
 bool stress_explains(unsigned ticket, uint64_t va)
 {
-    unsigned now = atomic_load(&held_ticket);
-    return options.stress && (now != ticket || (now & 1 && atomic_load(&held_page) == (va & ~UINT64_C(0xfff))));
+    for (unsigned i = 0; i < options.stress; i++)
+        if (va >= atomic_load(&stressors[i].held) && va < atomic_load(&stressors[i].held_end))
+            return true;
+    return atomic_load(&changes) != ticket;
 }
 
-static void hold(uint64_t va)
+void stress_hold(struct stressor *s, uint64_t va, uint64_t bytes)
 {
-    atomic_store(&held_page, va);
-    atomic_fetch_add(&held_ticket, 1);
+    atomic_store(&s->held, va);
+    atomic_store(&s->held_end, va + bytes);
+    atomic_fetch_add(&changes, 1);
 }
 
-static void let_go(void)
+void stress_let_go(struct stressor *s)
 {
-    atomic_fetch_add(&held_ticket, 1);
+    atomic_fetch_add(&changes, 1);
+    atomic_store(&s->held_end, 0);
+    atomic_store(&s->held, 0);
 }
 
-static void count(int error, uint64_t *counter)
+/* ---- small things ---- */
+
+uint64_t stress_random(struct stressor *s, uint64_t below)
 {
-    if (error == ASPACE_OK)
-        ++*counter;
-    else
-        done.refused++;
+    uint64_t x = s->random;
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    s->random = x;
+    return (x >> 16) % below;
 }
 
-/* Take rights away for a moment. Once taken they must come back. */
-static void protect_for_a_moment(struct aspace *space, uint64_t va, uint32_t rights, uint64_t *counter)
+void stress_wait(uint64_t us)
 {
-    hold(va);
-    int error = aspace_protect(space, va, 4096, rights);
-    count(error, counter);
-    if (error == ASPACE_OK) {
-        wait_us(PROTECTED_US);
-        error = aspace_protect(space, va, 4096, ASPACE_RWX);
-        if (error != ASPACE_OK)
-            fail("stress: rights of a page cannot be given back: %s", aspace_error_message(error));
+    uint64_t end = arch_ticks() + us * arch_ticks_hz() / 1000000;
+    while (arch_ticks() < end)
+        aspace_pause();
+}
+
+void stress_count(struct stressor *s, int error, enum stress_count what)
+{
+    s->counts[error == ASPACE_OK ? what : COUNT_refused]++;
+}
+
+void stress_must(int error, const char *what)
+{
+    if (error != ASPACE_OK)
+        fail("stress: %s: %s", what, aspace_error_message(error));
+}
+
+/* ---- edits of the guest's RAM, but for the window at its end ---- */
+
+static uint64_t random_page(struct stressor *s)
+{
+    return arch.guest_ram + stress_random(s, (options.ram_bytes - window_bytes()) / PAGE) * PAGE;
+}
+
+/* A page that has contents, if one of a few tries finds one. */
+static bool live_page(struct stressor *s, uint64_t *va, struct aspace_translation *t)
+{
+    for (unsigned tries = 0; tries < 8; tries++) {
+        *va = random_page(s);
+        if (aspace_translate(s->space, *va, t) == ASPACE_OK)
+            return true;
     }
-    let_go();
+    return false;
 }
 
-static void split_or_collapse(struct aspace *space, uint64_t va, bool huge)
+/* Mostly one page, which is invalidated by address; now and then more than is worth it. */
+static uint64_t random_bytes(struct stressor *s, uint64_t va)
 {
-    if (huge)
-        count(aspace_split(space, va), &done.split);
-    else
-        count(aspace_collapse(space, va, 1), &done.collapsed);
+    uint64_t pages = 1, rest = arch.guest_ram + options.ram_bytes - window_bytes() - va;
+    switch (stress_random(s, 32)) {
+    case 0: pages = 1 + stress_random(s, MANY_PAGES); break;
+    case 1:
+    case 2:
+    case 3: pages = 1 + stress_random(s, FEW_PAGES); break;
+    default: break;
+    }
+    return pages * PAGE < rest ? pages * PAGE : rest;
 }
 
 /* The old frame goes back at once, which poisons it, and is the next to be given out: a CPU that still uses it reads
  * garbage, and writes into another page. */
-static void migrate(struct aspace_host *host, struct aspace *space, uint64_t va)
+static void migrate(struct stressor *s)
 {
-    count(aspace_migrate(space, va, ASPACE_PA_NONE), &done.migrated);
-    (void)aspace_drain(host);
-}
-
-static void edit_a_page(struct aspace_host *host, struct aspace *space)
-{
+    uint64_t va;
     struct aspace_translation t;
-    uint64_t pages = options.ram_bytes >> 12;
-    uint64_t va = arch.guest_ram + (random_next() % pages << 12);
-    if (aspace_translate(space, va, &t) != ASPACE_OK)
-        return;
-    unsigned operation = (unsigned)(random_next() >> 32) % (options.leaf_level > 1 ? OP_COUNT : OP_SPLIT);
-    switch (operation) {
-    case OP_MIGRATE: migrate(host, space, va); break;
-    case OP_PARK: protect_for_a_moment(space, va, 0, &done.parked); break;
-    case OP_PROTECT: protect_for_a_moment(space, va, ASPACE_RX, &done.protected); break;
-    default: split_or_collapse(space, va, t.leaf_bytes > 4096); break;
-    }
+    if (live_page(s, &va, &t))
+        stress_count(s, aspace_migrate(s->space, va, ASPACE_PA_NONE), COUNT_migrated);
+    (void)aspace_drain(s->host);
 }
 
-void stress_run(struct aspace_host *host, struct aspace *space)
+/* Take rights away for a moment. Once taken they must come back. */
+static void protect_for_a_moment(struct stressor *s, uint32_t rights, enum stress_count what)
 {
-    while (!atomic_load(&stop)) {
-        edit_a_page(host, space);
-        wait_us(BETWEEN_EDITS_US);
+    uint64_t va;
+    struct aspace_translation t;
+    if (!live_page(s, &va, &t))
+        return;
+    uint64_t bytes = random_bytes(s, va);
+    stress_hold(s, va, bytes);
+    int error = aspace_protect(s->space, va, bytes, rights);
+    stress_count(s, error, what);
+    if (error == ASPACE_OK) {
+        stress_wait(HELD_US);
+        stress_must(aspace_protect(s->space, va, bytes, ASPACE_RWX), "rights cannot be given back");
     }
-    atomic_store(&stopped, true);
+    stress_let_go(s);
+}
+
+static void park(struct stressor *s)
+{
+    protect_for_a_moment(s, 0, COUNT_parked);
+}
+
+static void protect(struct stressor *s)
+{
+    protect_for_a_moment(s, ASPACE_RX, COUNT_protected);
+}
+
+static void split_or_collapse(struct stressor *s)
+{
+    uint64_t va;
+    struct aspace_translation t;
+    if (!live_page(s, &va, &t))
+        return;
+    if (t.leaf_bytes > PAGE)
+        stress_count(s, aspace_split(s->space, va), COUNT_split);
+    else
+        stress_count(s, aspace_collapse(s->space, va, HUGE_LEVEL), COUNT_collapsed);
+    (void)aspace_drain(s->host);
+}
+
+/* ---- a stress CPU ---- */
+
+static void (*const edits[])(struct stressor *) = {
+    migrate, migrate,     migrate,     migrate,     park,        park,           protect,      protect,
+    migrate, window_move, window_move, window_move, window_move, window_replace, scratch_edit, scratch_edit,
+};
+enum { EDITS = sizeof edits / sizeof edits[0], EDITS_A_SPLIT = 40 };
+
+static void edit(struct stressor *s)
+{
+    if (stress_random(s, EDITS_A_SPLIT) == 0)
+        split_or_collapse(s);
+    else
+        edits[stress_random(s, EDITS)](s);
+}
+
+void stress_run(struct aspace_host *host, struct aspace *space, unsigned number)
+{
+    struct stressor *s = &stressors[number];
+    s->host = host;
+    s->space = space;
+    s->number = number;
+    s->random = (number + 1) * UINT64_C(0x9e3779b97f4a7c15) + options.seed;
+    while (!atomic_load(&stop)) {
+        edit(s);
+        arch_sleep(BETWEEN_EDITS_US * arch_ticks_hz() / 1000000);
+    }
+    atomic_store(&s->stopped, true);
     arch_cpu_park();
 }
 
 bool stress_stopped(void)
 {
+    bool all = true;
     atomic_store(&stop, true);
-    return !options.stress || atomic_load(&stopped);
+    for (unsigned i = 0; i < options.stress; i++)
+        all = all && atomic_load(&stressors[i].stopped);
+    return all;
 }
 
 void stress_report(void)
 {
+    uint64_t sum[COUNT_COUNT] = {0};
+    for (unsigned i = 0; i < options.stress; i++)
+        for (unsigned c = 0; c < COUNT_COUNT; c++)
+            sum[c] += stressors[i].counts[c];
+#define HYP_FORMAT(name) " " #name "=%lu"
+#define HYP_VALUE(name) , sum[COUNT_##name]
     if (options.stress)
-        print("stress: migrated=%lu protected=%lu parked=%lu split=%lu collapsed=%lu refused=%lu", done.migrated,
-              done.protected, done.parked, done.split, done.collapsed, done.refused);
+        print("stress: cpus=%u seed=%lu" STRESS_COUNTS(HYP_FORMAT), options.stress,
+              options.seed STRESS_COUNTS(HYP_VALUE));
+#undef HYP_FORMAT
+#undef HYP_VALUE
 }

@@ -22,7 +22,7 @@ struct machine {
     uint64_t cpu_id[HYP_CPUS_MAX]; /* MPIDR or hart id of CPU n */
     uint64_t initrd, initrd_end;   /* 0 if /chosen has none */
     uint64_t timebase_hz;          /* 0 if the device tree does not say */
-    uint64_t gic_distributor;
+    uint64_t gic_distributor, gic_redistributor;
     bool gic_v2;
     bool sstc;
     char bootargs[HYP_TEXT_BYTES];
@@ -52,6 +52,7 @@ struct arch {
     uint32_t image_magic;      /* at byte 56 of a Linux Image */
     uint64_t guest_ram;        /* where the guest's RAM begins */
     enum aspace_format format; /* unless aspace.format says otherwise */
+    uint64_t poison;           /* eight bytes that are no use to a guest that fetches, follows or reads them */
     const struct guest_device *devices;
     size_t device_count;
 };
@@ -61,10 +62,14 @@ const char *arch_left_out(void); /* the TLB invalidation that this build leaves 
 void arch_console_put(char c);
 uint64_t arch_ticks(void);
 uint64_t arch_ticks_hz(void);
+
+/* On a CPU that runs no guest: sleep so long, as far as the hardware has an alarm for it, and spin otherwise. */
+void arch_sleep(uint64_t ticks);
 unsigned arch_output_bits(void); /* width of host-physical addresses, 0 if the CPU does not say */
 
 /* Adds the architecture's members to the HAL: TLB and caches. */
 void arch_hal(struct aspace_hal *hal);
+void arch_report_flushes(void); /* one line: how many of each kind of invalidation there were */
 
 /* Write the guest's device tree. `host` is the machine's own. */
 size_t arch_guest_fdt(const void *host, const struct guest_layout *guest, void *blob, size_t capacity);
@@ -119,5 +124,8 @@ _Noreturn void hyp_guest_exit(const char *why);
 
 /* Copy from the guest's memory; 1 to 4096 bytes. */
 bool hyp_guest_read(uint64_t va, void *buffer, size_t bytes);
+
+/* The guest has fetched an instruction of arch.poison. */
+_Noreturn void hyp_guest_is_stale(uint64_t pc);
 
 #endif

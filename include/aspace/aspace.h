@@ -177,7 +177,23 @@ struct aspace_registers {
 };
 void aspace_registers(const struct aspace *space, struct aspace_registers *registers);
 
-/* The tag to be used from now on, for roll-over: caller guarantees that the space is active nowhere. */
+/*
+ * First stage: share the kernel's half of the addresses. upper[0] to upper[255] are what the upper half of a root is to
+ * hold: the kernel's root from entry 256 on or, where the kernel's space is one of the library's, its root from entry 0
+ * on. Those present are copied and marked global where an entry for a table can be (RISC-V; elsewhere the kernel's
+ * leaves say it: ASPACE_FEAT_GLOBAL). The tables below stay the kernel's: never looked at, changed or freed by this
+ * space. Call it again, for each space, when entries were added to the kernel's root; to flush after one was taken away
+ * or changed is the caller's business. Failure: INVALID, UNSUPPORTED (a second stage, and formats with a root of its
+ * own for the kernel: Arm, LoongArch), CLOSED.
+ */
+enum { ASPACE_UPPER_ENTRIES = 256 };
+ASPACE_MUST_CHECK int aspace_share_upper(struct aspace *space, const uint64_t *upper);
+
+/* The tag (VMID or ASID) in use now: where the registers above do not hold it, as in a VMCB or with EPT. */
+uint32_t aspace_tag(const struct aspace *space);
+
+/* The tag to be used from now on, for roll-over: caller guarantees that the space is active nowhere. aspace/tag.h has
+ * an allocator that does all of this. */
 void aspace_set_tag(struct aspace *space, uint32_t tag);
 
 /* A CPU begins, and ends, to walk the space. Activate flushes the tag locally if invalidations were made while the CPU

@@ -80,6 +80,8 @@ enum {
     ASPACE_FEAT_NX = 1u << 10,       /* x86 EFER.NXE is set: execute-never can be expressed */
     ASPACE_FEAT_FWB = 1u << 11,      /* Arm FEAT_S2FWB: the stage 2 attribute overrides stage 1 (HCR_EL2.FWB set) */
     ASPACE_FEAT_BBML2 = 1u << 12,    /* Arm FEAT_BBM level 2: leaf size may change without break-before-make */
+    ASPACE_FEAT_GLOBAL = 1u << 13,   /* first stage: leaves hold for every ASID. For the kernel's own space, whose upper
+                                      entries others share */
 };
 
 /* The name of a format, as in ASPACE_FORMATS; NULL for a value that is none. */

@@ -38,6 +38,7 @@ struct aspace_flush {
     bool leaf_only;         /* no table was unlinked: walk caches may stay */
     bool full;              /* above the tunable threshold: invalidate the whole tag */
     bool stage2;            /* the format is a second stage */
+    bool global;            /* leaves hold for every tag (ASPACE_FEAT_GLOBAL): invalidate them whatever the tag */
     const uint64_t *active; /* CPUs that may hold translations: bit n of word n/64 */
     unsigned active_words;  /* number of 64-bit words in `active` */
     struct aspace *space;   /* whose tables */

@@ -127,6 +127,8 @@ FMT_INLINE int arm_init(const struct fmt *F, struct fmt_ctx *C, const struct asp
         arm_init_s1(F, C, config);
     C->run_lg2 = (C->features & ASPACE_FEAT_CONTIG) ? F->run_lg2 : 0;
     C->table_bits = ARM_VALID | ARM_TABLE;
+    C->leaf_global = !F->stage2 && (C->features & ASPACE_FEAT_GLOBAL);
+    C->leaf_bits = F->stage2 || C->leaf_global ? 0 : ARM_S1_NG;
     return ASPACE_OK;
 }
 
@@ -141,6 +143,12 @@ FMT_INLINE bool arm_is_table(const struct fmt *F, unsigned level, uint64_t e)
 {
     (void)F;
     return level != 0 && (e & ARM_TABLE);
+}
+
+FMT_INLINE bool arm_points(const struct fmt *F, unsigned level, uint64_t e)
+{
+    (void)F;
+    return (level != 0) & ((uint8_t)e == (ARM_VALID | ARM_TABLE));
 }
 
 FMT_INLINE uint64_t arm_table_entry(const struct fmt *F, const struct fmt_ctx *C, uint64_t pa)
@@ -203,7 +211,7 @@ FMT_INLINE uint64_t arm_leaf(const struct fmt *F, const struct fmt_ctx *C, unsig
                              uint32_t attr)
 {
     return C->attr[attr] | ARM_VALID | (level == 0 ? ARM_TABLE : 0) | ARM_SH_INNER | fmt_preset(C) * ARM_AF |
-           (F->stage2 ? 0 : ARM_S1_NG) | arm_rights_bits(F, C, rights, 0);
+           C->leaf_bits | arm_rights_bits(F, C, rights, 0);
 }
 
 FMT_INLINE uint64_t arm_leaf_pa(const struct fmt *F, unsigned level, uint64_t e, unsigned idx)
@@ -222,13 +230,6 @@ FMT_INLINE uint32_t arm_leaf_rights(const struct fmt *F, const struct fmt_ctx *C
                ((!hi && (C->features & ASPACE_FEAT_XNX)) ? ASPACE_U : 0);
     bool user = (e & ARM_S1_USER) != 0;
     return w | ASPACE_R | ((user ? !hi : !lo) ? ASPACE_X : 0) | (user ? ASPACE_U : 0);
-}
-
-FMT_INLINE uint32_t arm_leaf_attr(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e)
-{
-    (void)F;
-    (void)level;
-    return fmt_attr_find(C, e);
 }
 
 FMT_INLINE bool arm_accessed(const struct fmt *F, uint64_t e)

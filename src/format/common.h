@@ -41,6 +41,12 @@ FMT_INLINE uint64_t fmt_address_mask(const struct fmt *F, unsigned level)
     return FMT_FIELD(F->output_bits - 1, 0) & ~(FMT_BIT(F->shift[level]) - 1);
 }
 
+/* Is it the default attribute, not encrypted? */
+FMT_INLINE bool fmt_attr_is_default(const struct fmt_ctx *C, uint64_t bits)
+{
+    return __builtin_expect((bits & C->attr_mask) == C->attr[ASPACE_ATTR_DEFAULT], 1);
+}
+
 /* The attribute whose bits are `bits`, the one listed first if several share them. */
 FMT_INLINE uint32_t fmt_attr_find(const struct fmt_ctx *C, uint64_t bits)
 {
@@ -48,8 +54,8 @@ FMT_INLINE uint32_t fmt_attr_find(const struct fmt_ctx *C, uint64_t bits)
     uint64_t plain = bits & C->attr_mask & ~C->encrypt;
     uint32_t found = ASPACE_ATTR_DEFAULT;
 
-    if (__builtin_expect(plain == C->attr[ASPACE_ATTR_DEFAULT], 1))
-        return encrypted ? ASPACE_ATTR_ENCRYPTED : ASPACE_ATTR_DEFAULT;
+    if (fmt_attr_is_default(C, bits))
+        return ASPACE_ATTR_DEFAULT;
     for (uint32_t a = ASPACE_ATTR_COUNT; a-- > 0;) {
         if (((C->attr_ok >> a) & 1) && C->attr[a] == plain)
             found = a;

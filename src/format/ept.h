@@ -66,6 +66,12 @@ FMT_INLINE bool ept_is_table(const struct fmt *F, unsigned level, uint64_t e)
     return level != 0 && !(e & EPT_LARGE);
 }
 
+FMT_INLINE bool ept_points(const struct fmt *F, unsigned level, uint64_t e)
+{
+    (void)F;
+    return (level != 0) & ((uint8_t)e == (EPT_R | EPT_W | EPT_X));
+}
+
 FMT_INLINE uint64_t ept_table_entry(const struct fmt *F, const struct fmt_ctx *C, uint64_t pa)
 {
     (void)F;
@@ -115,13 +121,6 @@ FMT_INLINE uint32_t ept_leaf_rights(const struct fmt *F, const struct fmt_ctx *C
     (void)F;
     (void)C;
     return (uint32_t)(e & ASPACE_RWX) | ((e & EPT_X_USER) ? ASPACE_U : 0);
-}
-
-FMT_INLINE uint32_t ept_leaf_attr(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e)
-{
-    (void)F;
-    (void)level;
-    return fmt_attr_find(C, e);
 }
 
 FMT_INLINE uint64_t ept_with_rights(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e,

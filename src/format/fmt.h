@@ -36,6 +36,7 @@ struct fmt {
     uint8_t run_lg2;     /* log2 of entries in a contiguous run at level 0; 0 if there are none */
     bool stage2;
     bool has_user;                 /* tells user from privileged */
+    bool upper_half;               /* input addresses are signed: the upper half of the root is the kernel's */
     bool break_before_make;        /* changing the leaf size needs an invalidation in between */
     uint8_t bits[FMT_LEVELS_MAX];  /* index bits of each level; the root's include those above the ordinary table's */
     uint8_t shift[FMT_LEVELS_MAX]; /* log2 of the bytes an entry spans */
@@ -43,14 +44,17 @@ struct fmt {
 
 /* What depends on the space's configuration: computed once by fmt_init, constant afterwards. */
 struct fmt_ctx {
+    uint64_t output;       /* the bits that an output address can have: without the encrypt bit */
+    uint64_t attr_mask;    /* all bits that belong to the attribute in a leaf of level 0, encrypt bit included */
     uint64_t absent[2];    /* OR-ed into every entry that is not present: [0] level 0, [1] directories */
     uint64_t attr[2 * 16]; /* leaf bits of attribute a: [a]; with ASPACE_ATTR_ENCRYPTED: [16 + a] */
     uint32_t attr_ok;      /* bit a (or 16 + a): the attribute can be expressed */
-    uint64_t attr_mask;    /* all bits that belong to the attribute in a leaf of level 0, encrypt bit included */
     uint32_t features;
     uint64_t pa_end;     /* physical addresses are below this */
     uint64_t encrypt;    /* the encrypt bit, or 0 */
     uint64_t table_bits; /* constant bits of an entry that points to a table */
+    uint64_t leaf_bits;  /* constant bits of a leaf of level 0: global, or not global */
+    bool leaf_global;    /* leaves hold for every tag */
     uint8_t leaf_levels; /* F->leaf_levels less what features and configuration forbid */
     uint8_t run_lg2;     /* F->run_lg2 if the feature is there, else 0 */
     uint64_t mair, pat;  /* effective memory-type register */
@@ -69,6 +73,7 @@ extern const struct fmt fmt_table[ASPACE_FMT_COUNT]; /* src/format/formats.c, in
  *   int fmt_init(F, C, const struct aspace_config *)        OK, UNSUPPORTED, INVALID; fills C (C is zeroed)
  *   bool fmt_present(F, level, e)                           a leaf or table to the MMU
  *   bool fmt_is_table(F, level, e)                          given present: points to a table (never at level 0)
+ *   bool fmt_points(F, level, e)                            both of these, for entries made by fmt_table_entry
  *   uint64_t fmt_table_entry(F, C, pa)                      entry for a table at pa
  *   uint64_t fmt_table_pa(F, e)
  *   bool fmt_rights_ok(F, C, rights)                        can a leaf have exactly these rights (not 0)?

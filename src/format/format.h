@@ -35,6 +35,12 @@
 /* A constant descriptor by identifier, for code specialised by it: static const struct fmt f = FMT_INIT(X86_EPT4); */
 #define FMT_INIT(id) FMT_INIT_##id
 
+/* The encrypt bit as it shows in an address from fmt_leaf_pa; 0 if there is none. */
+FMT_INLINE uint64_t fmt_encrypt_pa(const struct fmt *F, const struct fmt_ctx *C)
+{
+    return F->family == FMT_RISCV ? C->encrypt << 2 : C->encrypt;
+}
+
 FMT_INLINE int fmt_family_init(const struct fmt *F, struct fmt_ctx *C, const struct aspace_config *config)
 {
     FMT_DISPATCH(init, F, C, config);
@@ -46,7 +52,10 @@ FMT_INLINE int fmt_init(const struct fmt *F, struct fmt_ctx *C, const struct asp
 
     if (error == ASPACE_OK)
         error = fmt_family_init(F, C, config);
-    return error == ASPACE_OK ? fmt_init_end(C) : error;
+    if (error == ASPACE_OK)
+        error = fmt_init_end(C);
+    C->output = FMT_FIELD(F->output_bits - 1, 12) & ~fmt_encrypt_pa(F, C);
+    return error;
 }
 
 /* The bits of an output address in an entry, and the span between neighbours. Only RISC-V shifts them. */
@@ -55,10 +64,11 @@ FMT_INLINE uint64_t fmt_addr_bits(const struct fmt *F, uint64_t pa)
     return F->family == FMT_RISCV ? riscv_addr_bits(F, pa) : pa;
 }
 
-/* The encrypt bit as it shows in an address from fmt_leaf_pa; 0 if there is none. */
-FMT_INLINE uint64_t fmt_encrypt_pa(const struct fmt *F, const struct fmt_ctx *C)
+/* An entry of the kernel's root as entry of another root. Only RISC-V marks entries that point to tables global, and
+ * with them all below; elsewhere the kernel's leaves say it. */
+FMT_INLINE uint64_t fmt_shared(const struct fmt *F, uint64_t e)
 {
-    return F->family == FMT_RISCV ? C->encrypt << 2 : C->encrypt;
+    return F->family == FMT_RISCV ? e | RISCV_G : e;
 }
 
 FMT_INLINE bool fmt_present(const struct fmt *F, unsigned level, uint64_t e)
@@ -69,6 +79,13 @@ FMT_INLINE bool fmt_present(const struct fmt *F, unsigned level, uint64_t e)
 FMT_INLINE bool fmt_is_table(const struct fmt *F, unsigned level, uint64_t e)
 {
     FMT_DISPATCH(is_table, F, level, e);
+}
+
+/* Present and a table, by one comparison: the low byte of every entry that points to a table is the same, and neither a
+ * leaf above level 0 nor an absent entry has it. */
+FMT_INLINE bool fmt_points(const struct fmt *F, unsigned level, uint64_t e)
+{
+    FMT_DISPATCH(points, F, level, e);
 }
 
 FMT_INLINE uint64_t fmt_table_entry(const struct fmt *F, const struct fmt_ctx *C, uint64_t pa)
@@ -103,10 +120,12 @@ FMT_INLINE uint64_t fmt_leaf_pa(const struct fmt *F, unsigned level, uint64_t e,
     FMT_DISPATCH(leaf_pa, F, level, e, idx);
 }
 
-/* fmt_leaf_pa without the encrypt bit. */
+/* fmt_leaf_pa without the encrypt bit, by one mask where that is possible. */
 FMT_INLINE uint64_t fmt_output(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e, unsigned idx)
 {
-    return fmt_leaf_pa(F, level, e, idx) & ~fmt_encrypt_pa(F, C);
+    uint64_t pa = (F->family == FMT_RISCV ? riscv_unrun(F, e, idx) << 2 : e) & C->output;
+
+    return level != 0 ? pa & ~(FMT_BIT(F->shift[level]) - 1) : pa;
 }
 
 FMT_INLINE uint32_t fmt_leaf_rights(const struct fmt *F, const struct fmt_ctx *C, uint64_t e)
@@ -114,9 +133,15 @@ FMT_INLINE uint32_t fmt_leaf_rights(const struct fmt *F, const struct fmt_ctx *C
     FMT_DISPATCH(leaf_rights, F, C, e);
 }
 
+/* The leaf with the bits of its attribute where they are at level 0. */
+FMT_INLINE uint64_t fmt_attr_bits(const struct fmt *F, unsigned level, uint64_t e)
+{
+    return F->family == FMT_X86 && level != 0 ? x86_pat_to_small(e) : e;
+}
+
 FMT_INLINE uint32_t fmt_leaf_attr(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e)
 {
-    FMT_DISPATCH(leaf_attr, F, C, level, e);
+    return fmt_attr_find(C, fmt_attr_bits(F, level, e));
 }
 
 FMT_INLINE uint64_t fmt_with_rights(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e,

@@ -20,7 +20,9 @@
 #define LOONGARCH_MAT_CC FMT_BIT(4)        /* 5.2, 5.4.2: memory access type 1, coherent cached */
 #define LOONGARCH_MAT_WUC FMT_BIT(5)       /* 2, weakly ordered uncached; 0 is strongly ordered uncached (SUC) */
 #define LOONGARCH_MAT FMT_FIELD(5, 4)
-#define LOONGARCH_HUGE FMT_BIT(6)      /* 5.4.5: H of a directory entry; G of a leaf at level 0, not used */
+#define LOONGARCH_HUGE FMT_BIT(6)      /* 5.4.5: H of a directory entry */
+#define LOONGARCH_G FMT_BIT(6)         /* 5.4.2: holds for every ASID; leaf at level 0 */
+#define LOONGARCH_HUGE_G FMT_BIT(12)   /* 5.4.5: the same in a huge leaf */
 #define LOONGARCH_P FMT_BIT(7)         /* 5.4.5: the page exists */
 #define LOONGARCH_W FMT_BIT(8)         /* 5.4.5: the page may be written */
 #define LOONGARCH_SW_DIRTY FMT_BIT(10) /* 5.4.5: bits 11:9 of a leaf have no meaning */
@@ -37,17 +39,18 @@
     {                                                                                                                  \
         .id = ASPACE_FMT_##id_, .family = FMT_LOONGARCH, .input_bits = (bits_), .output_bits = 48,                     \
         .stage2 = (stage2_), .has_user = !(stage2_), .leaf_levels = FMT_LEAF_4K_2M_1G, .break_before_make = true,      \
-        FMT_LEVELS4(9)                                                                                                 \
+        FMT_LEVELS4((stage2_) ? 9 : 8)                                                                                 \
     }
 #define FMT_INIT_LOONGARCH_S1 LOONGARCH_FORMAT(LOONGARCH_S1, 47, false)
 #define FMT_INIT_LOONGARCH_S2 LOONGARCH_FORMAT(LOONGARCH_S2, 48, true)
 
 FMT_INLINE int loongarch_init(const struct fmt *F, struct fmt_ctx *C, const struct aspace_config *config)
 {
-    (void)F;
     (void)config;
     C->features &= ~(uint32_t)ASPACE_FEAT_AD; /* no processor sets D by itself: it raises page modification */
     C->absent[1] = LOONGARCH_HUGE;
+    C->leaf_global = !F->stage2 && (C->features & ASPACE_FEAT_GLOBAL);
+    C->leaf_bits = C->leaf_global ? LOONGARCH_G : 0;
     C->attr_mask = LOONGARCH_MAT;
     fmt_attr_set(C, ASPACE_ATTR_DEFAULT, LOONGARCH_MAT_CC);
     fmt_attr_set(C, ASPACE_ATTR_NORMAL, LOONGARCH_MAT_CC);
@@ -69,6 +72,12 @@ FMT_INLINE bool loongarch_is_table(const struct fmt *F, unsigned level, uint64_t
 {
     (void)F;
     return level != 0 && !(e & LOONGARCH_HUGE);
+}
+
+FMT_INLINE bool loongarch_points(const struct fmt *F, unsigned level, uint64_t e)
+{
+    (void)F;
+    return (level != 0) & ((uint8_t)e == 0);
 }
 
 FMT_INLINE uint64_t loongarch_table_entry(const struct fmt *F, const struct fmt_ctx *C, uint64_t pa)
@@ -117,7 +126,9 @@ FMT_INLINE bool loongarch_dirty(const struct fmt *F, uint64_t e)
 FMT_INLINE uint64_t loongarch_leaf(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint32_t rights,
                                    uint32_t attr)
 {
-    return C->attr[attr] | LOONGARCH_V | LOONGARCH_P | (level != 0 ? LOONGARCH_HUGE : 0) |
+    uint64_t global = level != 0 ? LOONGARCH_HUGE | C->leaf_bits << 6 : C->leaf_bits;
+
+    return C->attr[attr] | LOONGARCH_V | LOONGARCH_P | global |
            loongarch_rights_bits(F, rights, (rights & ASPACE_W) != 0);
 }
 
@@ -132,13 +143,6 @@ FMT_INLINE uint32_t loongarch_leaf_rights(const struct fmt *F, const struct fmt_
     (void)C;
     return ((e & LOONGARCH_NR) ? 0 : ASPACE_R) | ((e & LOONGARCH_W) ? ASPACE_W : 0) |
            ((e & LOONGARCH_NX) ? 0 : ASPACE_X) | ((!F->stage2 && (e & LOONGARCH_PLV_USER)) ? ASPACE_U : 0);
-}
-
-FMT_INLINE uint32_t loongarch_leaf_attr(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e)
-{
-    (void)F;
-    (void)level;
-    return fmt_attr_find(C, e);
 }
 
 #define LOONGARCH_RIGHTS                                                                                               \
@@ -167,14 +171,13 @@ FMT_INLINE uint64_t loongarch_with_ad(const struct fmt *F, uint64_t e, bool acce
 FMT_INLINE uint64_t loongarch_split(const struct fmt *F, unsigned level, uint64_t e)
 {
     (void)F;
-    return level == 1 ? e & ~LOONGARCH_HUGE : e;
+    return level == 1 ? (e & ~(LOONGARCH_HUGE | LOONGARCH_HUGE_G)) | (e & LOONGARCH_HUGE_G) >> 6 : e;
 }
 
 FMT_INLINE uint64_t loongarch_join(const struct fmt *F, unsigned level, uint64_t e)
 {
     (void)F;
-    (void)level;
-    return e | LOONGARCH_HUGE;
+    return level == 1 ? (e & ~LOONGARCH_G) | (e & LOONGARCH_G) << 6 | LOONGARCH_HUGE : e;
 }
 
 FMT_INLINE uint64_t loongarch_run(const struct fmt *F, uint64_t e)

@@ -16,6 +16,7 @@
 #define RISCV_W FMT_BIT(2) /* same: writable; without R it is reserved */
 #define RISCV_X FMT_BIT(3) /* same: executable */
 #define RISCV_U FMT_BIT(4) /* same: user mode may; a leaf of the second stage needs it always (H) */
+#define RISCV_G FMT_BIT(5) /* same: global, holds for every ASID */
 #define RISCV_A FMT_BIT(6) /* same: accessed; zero faults unless hardware sets it (Svadu) */
 #define RISCV_D FMT_BIT(7) /* same: dirty; a store with zero faults unless hardware sets it (Svadu) */
 #define RISCV_PPN_SHIFT 10 /* Sv39: bits 53:10 are the frame number */
@@ -38,19 +39,21 @@
     {                                                                                                                  \
         .id = ASPACE_FMT_##id_, .family = FMT_RISCV, .input_bits = (bits_), .output_bits = 56,                         \
         .root_order = (stage2_) ? 2 : 0, .stage2 = (stage2_), .has_user = !(stage2_), .leaf_levels = (leaves_),        \
-        .run_lg2 = 4, levels_                                                                                          \
+        .run_lg2 = 4, .upper_half = !(stage2_), levels_                                                                \
     }
 /* H: the root of the second stage is 16 KiB, indexed by two more bits. A leaf may be at every level. */
 #define FMT_INIT_RISCV_SV39X4 RISCV_FORMAT(RISCV_SV39X4, 41, true, 0x7, FMT_LEVELS3(11))
 #define FMT_INIT_RISCV_SV48X4 RISCV_FORMAT(RISCV_SV48X4, 50, true, 0xf, FMT_LEVELS4(11))
 #define FMT_INIT_RISCV_SV57X4 RISCV_FORMAT(RISCV_SV57X4, 59, true, 0x1f, FMT_LEVELS5(11))
-#define FMT_INIT_RISCV_SV39 RISCV_FORMAT(RISCV_SV39, 38, false, 0x7, FMT_LEVELS3(9))
-#define FMT_INIT_RISCV_SV48 RISCV_FORMAT(RISCV_SV48, 47, false, 0xf, FMT_LEVELS4(9))
-#define FMT_INIT_RISCV_SV57 RISCV_FORMAT(RISCV_SV57, 56, false, 0x1f, FMT_LEVELS5(9))
+#define FMT_INIT_RISCV_SV39 RISCV_FORMAT(RISCV_SV39, 38, false, 0x7, FMT_LEVELS3(8))
+#define FMT_INIT_RISCV_SV48 RISCV_FORMAT(RISCV_SV48, 47, false, 0xf, FMT_LEVELS4(8))
+#define FMT_INIT_RISCV_SV57 RISCV_FORMAT(RISCV_SV57, 56, false, 0x1f, FMT_LEVELS5(8))
 
 FMT_INLINE int riscv_init(const struct fmt *F, struct fmt_ctx *C, const struct aspace_config *config)
 {
     (void)config;
+    C->leaf_global = !F->stage2 && (C->features & ASPACE_FEAT_GLOBAL);
+    C->leaf_bits = C->leaf_global ? RISCV_G : 0;
     C->attr_mask = RISCV_PBMT;
     fmt_attr_set(C, ASPACE_ATTR_DEFAULT, 0);
     fmt_attr_set(C, ASPACE_ATTR_NORMAL, 0);
@@ -83,6 +86,12 @@ FMT_INLINE bool riscv_is_table(const struct fmt *F, unsigned level, uint64_t e)
     return level != 0 && !(e & (RISCV_R | RISCV_W | RISCV_X));
 }
 
+FMT_INLINE bool riscv_points(const struct fmt *F, unsigned level, uint64_t e)
+{
+    (void)F;
+    return (level != 0) & ((uint8_t)e == (RISCV_V));
+}
+
 FMT_INLINE uint64_t riscv_table_entry(const struct fmt *F, const struct fmt_ctx *C, uint64_t pa)
 {
     return riscv_addr_bits(F, pa) | C->table_bits;
@@ -112,7 +121,7 @@ FMT_INLINE uint64_t riscv_leaf(const struct fmt *F, const struct fmt_ctx *C, uns
                                uint32_t attr)
 {
     (void)level;
-    return C->attr[attr] | RISCV_V | fmt_preset(C) * RISCV_A | riscv_rights_bits(F, C, rights);
+    return C->attr[attr] | C->leaf_bits | RISCV_V | fmt_preset(C) * RISCV_A | riscv_rights_bits(F, C, rights);
 }
 
 /* Svnapot: in a 64 KiB range the low bits of the frame number come from the input address. */
@@ -133,13 +142,6 @@ FMT_INLINE uint32_t riscv_leaf_rights(const struct fmt *F, const struct fmt_ctx 
 {
     (void)C;
     return (uint32_t)(e >> 1) & (F->stage2 ? ASPACE_RWX : FMT_RIGHTS_ALL);
-}
-
-FMT_INLINE uint32_t riscv_leaf_attr(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e)
-{
-    (void)F;
-    (void)level;
-    return fmt_attr_find(C, e);
 }
 
 FMT_INLINE uint64_t riscv_with_rights(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e,

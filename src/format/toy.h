@@ -53,6 +53,12 @@ FMT_INLINE bool toy_is_table(const struct fmt *F, unsigned level, uint64_t e)
     return level != 0 && (e & TOY_TABLE);
 }
 
+FMT_INLINE bool toy_points(const struct fmt *F, unsigned level, uint64_t e)
+{
+    (void)F;
+    return (level != 0) & ((uint8_t)e == (TOY_PRESENT | TOY_TABLE));
+}
+
 FMT_INLINE uint64_t toy_table_entry(const struct fmt *F, const struct fmt_ctx *C, uint64_t pa)
 {
     (void)F;
@@ -96,13 +102,6 @@ FMT_INLINE uint32_t toy_leaf_rights(const struct fmt *F, const struct fmt_ctx *C
     (void)F;
     (void)C;
     return (uint32_t)(e >> TOY_RIGHTS_SHIFT) & FMT_RIGHTS_ALL;
-}
-
-FMT_INLINE uint32_t toy_leaf_attr(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e)
-{
-    (void)F;
-    (void)level;
-    return fmt_attr_find(C, e);
 }
 
 FMT_INLINE uint64_t toy_with_rights(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e,

@@ -21,6 +21,7 @@
 #define X86_LARGE FMT_BIT(7)      /* SDM 4.5, APM 5.4.1: PS, a leaf at level 1 or 2 */
 #define X86_PAT_SMALL FMT_BIT(7)  /* SDM 4.9.2, APM 7.8.2: bit 2 of the PAT index at level 0 */
 #define X86_PAT_LARGE FMT_BIT(12) /* SDM 4.9.2, APM 7.8.2: bit 2 of the PAT index in a large leaf */
+#define X86_G FMT_BIT(8)          /* SDM 4.10.2.4, APM 5.5.1: global, outlives a change of CR3; leaf */
 #define X86_NX FMT_BIT(63)        /* SDM 4.6, APM 5.6.1: no execution; reserved unless EFER.NXE */
 #define X86_ADDRESS FMT_FIELD(51, 12)
 
@@ -31,12 +32,12 @@ enum { X86_UC = 0, X86_WC = 1, X86_WB = 6 };         /* SDM 12.12.2, APM 7.8.1: 
 #define X86_FORMAT(id_, bits_, nested_, levels_)                                                                       \
     {                                                                                                                  \
         .id = ASPACE_FMT_##id_, .family = FMT_X86, .input_bits = (bits_), .output_bits = 52, .stage2 = (nested_),      \
-        .has_user = !(nested_), .leaf_levels = FMT_LEAF_4K_2M_1G, levels_                                              \
+        .has_user = !(nested_), .upper_half = !(nested_), .leaf_levels = FMT_LEAF_4K_2M_1G, levels_                    \
     }
 #define FMT_INIT_X86_NPT4 X86_FORMAT(X86_NPT4, 48, true, FMT_LEVELS4(9))
 #define FMT_INIT_X86_NPT5 X86_FORMAT(X86_NPT5, 57, true, FMT_LEVELS5(9))
-#define FMT_INIT_X86_PT4 X86_FORMAT(X86_PT4, 47, false, FMT_LEVELS4(9))
-#define FMT_INIT_X86_PT5 X86_FORMAT(X86_PT5, 56, false, FMT_LEVELS5(9))
+#define FMT_INIT_X86_PT4 X86_FORMAT(X86_PT4, 47, false, FMT_LEVELS4(8))
+#define FMT_INIT_X86_PT5 X86_FORMAT(X86_PT5, 56, false, FMT_LEVELS5(8))
 
 FMT_INLINE void x86_init_attr(struct fmt_ctx *C, enum aspace_attr a, uint8_t type)
 {
@@ -49,7 +50,8 @@ FMT_INLINE void x86_init_attr(struct fmt_ctx *C, enum aspace_attr a, uint8_t typ
 
 FMT_INLINE int x86_init(const struct fmt *F, struct fmt_ctx *C, const struct aspace_config *config)
 {
-    (void)F;
+    C->leaf_global = !F->stage2 && (C->features & ASPACE_FEAT_GLOBAL);
+    C->leaf_bits = C->leaf_global ? X86_G : 0;
     C->pat = config->pat != 0 ? config->pat : X86_PAT_DEFAULT;
     C->attr_mask = X86_PWT | X86_PCD | X86_PAT_SMALL;
     x86_init_attr(C, ASPACE_ATTR_DEFAULT, X86_WB);
@@ -73,6 +75,12 @@ FMT_INLINE bool x86_is_table(const struct fmt *F, unsigned level, uint64_t e)
 {
     (void)F;
     return level != 0 && !(e & X86_LARGE);
+}
+
+FMT_INLINE bool x86_points(const struct fmt *F, unsigned level, uint64_t e)
+{
+    (void)F;
+    return (level != 0) & ((uint8_t)e == (X86_P | X86_W | X86_U | X86_A));
 }
 
 FMT_INLINE uint64_t x86_table_entry(const struct fmt *F, const struct fmt_ctx *C, uint64_t pa)
@@ -117,7 +125,8 @@ FMT_INLINE uint64_t x86_leaf(const struct fmt *F, const struct fmt_ctx *C, unsig
 {
     uint64_t e = C->attr[attr];
 
-    return (level != 0 ? x86_pat_to_large(e) : e) | x86_rights_bits(F, C, rights) | fmt_preset(C) * X86_A;
+    return (level != 0 ? x86_pat_to_large(e) : e) | C->leaf_bits | x86_rights_bits(F, C, rights) |
+           fmt_preset(C) * X86_A;
 }
 
 FMT_INLINE uint64_t x86_leaf_pa(const struct fmt *F, unsigned level, uint64_t e, unsigned idx)
@@ -131,12 +140,6 @@ FMT_INLINE uint32_t x86_leaf_rights(const struct fmt *F, const struct fmt_ctx *C
     (void)C;
     return ASPACE_R | ((e & X86_W) ? ASPACE_W : 0) | ((e & X86_NX) ? 0 : ASPACE_X) |
            ((!F->stage2 && (e & X86_U)) ? ASPACE_U : 0);
-}
-
-FMT_INLINE uint32_t x86_leaf_attr(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e)
-{
-    (void)F;
-    return fmt_attr_find(C, level != 0 ? x86_pat_to_small(e) : e);
 }
 
 FMT_INLINE uint64_t x86_with_rights(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e,

@@ -49,7 +49,7 @@ static bool add_page(struct aspace_host *host, struct node **page, struct node *
     if (place == host->area_pages)
         host->area_pages++;
     (*page)->next = host->area_partial;
-    host->area_partial = *page;
+    seam_store(&host->area_partial, *page); /* refill looks first without the lock */
     *page = NULL;
     return true;
 }
@@ -64,10 +64,11 @@ static void take_indices(struct aspace_host *host, struct host_cpu *cpu)
             h->free &= h->free - 1;
         }
         if (!h->free)
-            host->area_partial = page->next;
+            seam_store(&host->area_partial, page->next);
     }
 }
 
+/* False: out of memory, or of places. Other CPUs may have been faster, and this one has as little as before. */
 static bool refill(struct aspace_host *host, struct host_cpu *cpu)
 {
     struct node *page = NULL, *dir = NULL;
@@ -86,17 +87,17 @@ static bool refill(struct aspace_host *host, struct host_cpu *cpu)
         pool_free(host, page);
     if (dir)
         pool_free(host, dir);
-    return cpu->n_areas > 0;
+    return cpu->n_areas > 0 || !grow;
 }
 
 struct area *area_alloc(struct aspace_host *host)
 {
     struct host_cpu *cpu = host_this_cpu(host);
-    if (UNLIKELY(!cpu->n_areas) && !refill(host, cpu))
-        return NULL;
+    while (UNLIKELY(!cpu->n_areas))
+        if (!refill(host, cpu))
+            return NULL;
     uint32_t index = cpu->areas[--cpu->n_areas];
     struct area *area = area_get(host, index);
-    memset(area, 0, sizeof *area);
     area->index = index;
     return area;
 }
@@ -109,7 +110,7 @@ static void return_indices(struct aspace_host *host, struct host_cpu *cpu, uint3
         struct page_head *h = (struct page_head *)(void *)area_get(host, index & ~31u);
         if (!h->free) {
             h->node->next = host->area_partial;
-            host->area_partial = h->node;
+            seam_store(&host->area_partial, h->node);
         }
         h->free |= 1u << (index & 31);
     }

@@ -41,7 +41,7 @@ struct area {
 } __attribute__((aligned(128)));
 _Static_assert(sizeof(struct area) == 128, "thirty-one records and a header share a page");
 
-/* A zeroed record with an index of its own; NULL when out of memory or indices. */
+/* A record with an index of its own, all else for the caller to fill in; NULL when out of memory or indices. */
 struct area *area_alloc(struct aspace_host *host);
 void area_free(struct aspace_host *host, struct area *area);
 uint64_t area_new_id(struct aspace_host *host);
@@ -55,6 +55,15 @@ static inline struct area *area_get(const struct aspace_host *host, uint32_t ind
 static inline struct area *value_area(const struct aspace_host *host, value_t v)
 {
     return area_get(host, VALUE_INDEX(v));
+}
+
+/* n pages of the area are no longer mapped. Returns whether they were the last. Who takes away all that is left needs
+ * no atomic for it: nobody else has a page to take away, or to add to. */
+static inline bool area_take_pages(struct area *area, uint64_t n)
+{
+    if (!n)
+        return false;
+    return seam_load_acquire(&area->pages) == n || seam_sub_acq_rel(&area->pages, n) == n;
 }
 
 /* How ARMED slots of this area are marked. */

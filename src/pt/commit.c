@@ -35,7 +35,7 @@ void op_put_pages(struct op *op, struct area *area, uint64_t pages)
         op->put_pages += pages;
         return;
     }
-    if (op->put_pages && !__atomic_sub_fetch(&op->put_area->pages, op->put_pages, __ATOMIC_ACQ_REL))
+    if (op->put_area && area_take_pages(op->put_area, op->put_pages))
         gather_area(&op->g, op->put_area);
     op->put_area = area;
     op->put_pages = pages;
@@ -44,7 +44,7 @@ void op_put_pages(struct op *op, struct area *area, uint64_t pages)
 struct node *op_new_node(struct op *op, unsigned level)
 {
     struct node *n = op_take_page(op);
-    n->level = (uint8_t)level;
+    n->level = level & 15u;
     if (op->pt->quota_tables)
         op->quota--;
     COUNT(pt_this_cpu(op->pt)->tables, 1);
@@ -229,7 +229,7 @@ static void unmap_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned l
             clear_plain(op, n, g, seg_va, area);
         }
         op_put_pages(op, area, pages);
-        n->count = (uint16_t)(n->count - (g.hi - g.lo));
+        node_count_add(n, g.lo - g.hi);
         any = true;
     }
     if (any) {
@@ -249,7 +249,7 @@ static void unlink_child(struct op *op, struct node *n, unsigned i, aspace_va_t 
     op->g.max_lg2 = op->g.max_lg2 > op->F->shift[n->level] ? op->g.max_lg2 : op->F->shift[n->level];
     op->g.tables = true;
     gather_table(&op->g, child, va);
-    n->count--;
+    node_count_add(n, -1);
 }
 
 /* [va, end) is one whole slot. Returns whether it held anything. */
@@ -259,18 +259,48 @@ static bool unmap_whole(struct op *op, struct node *n, unsigned i, aspace_va_t v
     switch (slot_kind(op->F, n->level, e)) {
     case SLOT_EMPTY: return false;
     case SLOT_TABLE:
-        if (!pt_child(op->pt, e)->doomed)
-            op_commit_unmap(op, pt_child(op->pt, e), va, va + slot_span(op->F, n->level));
-        else
+        /* Another operation may have doomed a table that is not ours, and be waiting for locks below it. */
+        if (op_owns(op, pt_child(op->pt, e)) && pt_child(op->pt, e)->doomed)
             unlink_child(op, n, i, va);
+        else
+            op_commit_unmap(op, pt_child(op->pt, e), va, va + slot_span(op->F, n->level));
         return true;
     default: {
         struct area *area = value_area(op->pt->host, node_value(n, i));
         op_put_pages(op, area, give_up(op, n, i, slot_xchg(slot, op_vacant(op, n->level)), va));
-        n->count--;
+        node_count_add(n, -1);
         return true;
     }
     }
+}
+
+/* A stretch of whole slots from i on that hold leaves or markers of one area without frames of its own: as clear_plain,
+ * at any level. Returns how many. */
+static unsigned unmap_borrowed(struct op *op, struct node *n, unsigned i, aspace_va_t va, aspace_va_t end)
+{
+    const struct fmt *F = op->F;
+    struct seg g = {0, 0, 0};
+    unsigned whole = (unsigned)((end - va) >> F->shift[n->level]), room = node_entries(F, n->level) - i, k = 0;
+    uint64_t *slots = node_slots(n) + i, vacant = op_vacant(op, n->level);
+    enum slot_kind kind = slot_kind(F, n->level, slot_peek(slots));
+    if (kind == SLOT_TABLE || kind == SLOT_EMPTY)
+        return 0; /* the value may name a record that is gone */
+    if (!node_next_seg(n, i, i + (whole < room ? whole : room), &g) || g.lo != i)
+        return 0;
+    struct area *area = value_area(op->pt->host, g.value);
+    if (!(area->flags & AREA_STATIC))
+        return 0;
+    for (; k < (unsigned)(g.hi - g.lo); k++) {
+        kind = slot_kind(F, n->level, slot_peek(slots + k));
+        if (kind == SLOT_TABLE || kind == SLOT_EMPTY)
+            break;
+        slot_store(slots + k, vacant);
+    }
+    if (k && area->flags & AREA_LINEAR)
+        gather_flush_range(&op->g, va, va + k * slot_span(F, n->level), n->level, k);
+    op_put_pages(op, area, (uint64_t)k << level_order(F, n->level));
+    node_count_add(n, -(int)k);
+    return k;
 }
 
 static void unmap_part(struct op *op, struct node *n, unsigned i, aspace_va_t va, aspace_va_t end)
@@ -294,11 +324,15 @@ void op_commit_unmap(struct op *op, struct node *n, aspace_va_t va, aspace_va_t 
     }
     for (unsigned i = lo; i < hi; i++) {
         aspace_va_t next = slot_clip(op->F, n->level, va, end);
-        if (covers(op, n->level, va, next))
-            any |= unmap_whole(op, n, i, va);
-        else
+        unsigned run = 0;
+        if (!covers(op, n->level, va, next))
             unmap_part(op, n, i, va, next);
-        va = next;
+        else if (op_owns(op, n) && (run = unmap_borrowed(op, n, i, va, end)) != 0)
+            any = true;
+        else
+            any |= unmap_whole(op, n, i, va);
+        va = run ? va + run * slot_span(op->F, n->level) : next;
+        i += run ? run - 1 : 0;
     }
     if (any && op_owns(op, n)) {
         op_set(op, n, lo, hi, 0);
@@ -362,8 +396,9 @@ static void protect_slot(struct op *op, struct node *n, unsigned i, value_t v, a
 
 /*
  * A stretch of present leaves of one area that are alike but for address, accessed and dirty: the same bits flipped in
- * each. By plain stores where no one but the lock's owner changes leaves (R6); where hardware sets accessed and dirty
- * by CAS, as long as rights and those flags share no bit. Returns the slot at which it stopped.
+ * each. By plain stores where no one but the lock's owner changes leaves (R6): without hardware accessed and dirty, or
+ * where both are set already; else by CAS, as long as rights and those flags share no bit. Returns the slot at which it
+ * stopped.
  */
 static unsigned protect_alike(struct op *op, struct node *n, struct seg g, value_t v, aspace_va_t va)
 {
@@ -390,11 +425,11 @@ static unsigned protect_alike(struct op *op, struct node *n, struct seg g, value
     unsigned i = g.lo;
     for (; i < g.hi; i++) {
         e = slot_load(slots + i);
-        while ((e & alike) == same && hardware && !slot_cas(slots + i, &e, e ^ flip))
+        while ((e & alike) == same && (e & flags) != flags && !slot_cas(slots + i, &e, e ^ flip))
             continue;
         if ((e & alike) != same)
             break;
-        if (!hardware)
+        if ((e & flags) == flags)
             slot_store(slots + i, e ^ flip);
     }
     if (before & ~rights)

@@ -56,7 +56,8 @@ static uint64_t leaf_for(const struct pt *pt, const struct pt_map *m, unsigned l
     return fmt_leaf(pt->F, &pt->C, level, rights, area->attr) | fmt_addr_bits(pt->F, pa);
 }
 
-/* Entries from `first` on, `step` apart. A private table takes ordinary stores, which vectorise. */
+/* Entries from `first` on, `step` apart. A private table takes ordinary stores, which vectorise. Elsewhere each entry
+ * leads lock-free readers to the area's record, which is as new as the entry (O1). */
 static void fill_linear(uint64_t *slots, unsigned n, uint64_t first, uint64_t step, unsigned private)
 {
     if (private)
@@ -64,7 +65,7 @@ static void fill_linear(uint64_t *slots, unsigned n, uint64_t first, uint64_t st
             slots[k] = first + k * step;
     else
         for (unsigned k = 0; k < n; k++)
-            slot_store(slots + k, first + k * step);
+            slot_publish(slots + k, first + k * step);
 }
 
 /* Whole runs among slots [lo, hi) whose output addresses are aligned like their input addresses. */
@@ -94,7 +95,7 @@ void pt_place(const struct pt *pt, const struct pt_map *m, struct node *n, struc
     fill_linear(slots + g.lo, count, first, step, private);
     if (!n->level && pt->C.run_lg2 && m->source == MAP_LINEAR && fmt_present(pt->F, 0, first))
         join_runs(pt, slots, g.lo, g.hi, linear_pa(m, va));
-    n->count = (uint16_t)(n->count + count);
+    node_count_add(n, (int)count);
 }
 
 /* Slots [lo, hi) of one node, all to be placed at this level. Entries become visible by themselves: each is final. */
@@ -111,7 +112,7 @@ static void place(struct op *op, struct node *n, unsigned lo, unsigned hi, aspac
         aspace_pa_t pa = frame_take(op, op->map, span);
         slot_publish(node_slots(n) + i, present ? bare | fmt_addr_bits(op->F, pa) : bare ^ pa);
     }
-    n->count = (uint16_t)(n->count + (hi - lo));
+    node_count_add(n, (int)(hi - lo));
 }
 
 static void map_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned lo, unsigned hi)
@@ -121,10 +122,20 @@ static void map_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned lo,
     op_clean(op, node_slots(n) + lo, hi - lo);
 }
 
-/* T3': a private table, filled, then published final. */
+/* R4: later ranges of a batch may fall into the same table, which is thus not final when it is published. */
+static void born_locked(struct op *op, struct node *child)
+{
+    child->lock = op->tag;
+    child->next = op->locked;
+    op->locked = child;
+}
+
+/* T3': a private table, filled, then published: final, or locked. */
 static void map_child(struct op *op, struct node *n, unsigned i, aspace_va_t va, aspace_va_t end)
 {
     struct node *child = op_new_node(op, n->level - 1u);
+    if (op->batch)
+        born_locked(op, child);
     unsigned lo = slot_index(op->F, child->level, va), hi = slot_index(op->F, child->level, end - 1) + 1;
     slots_fill(node_slots(child), 0, lo, slot_empty(op->C, child->level));
     slots_fill(node_slots(child), hi, node_entries(op->F, child->level), slot_empty(op->C, child->level));
@@ -132,7 +143,7 @@ static void map_child(struct op *op, struct node *n, unsigned i, aspace_va_t va,
         slots_fill(node_slots(child), lo, hi, slot_empty(op->C, child->level));
     op_commit_map(op, child, va, end);
     op_publish_table(op, n, i, child);
-    n->count++;
+    node_count_add(n, 1);
 }
 
 /* How many slots after i, from va on, are whole and take the same kind of entry. */

@@ -78,7 +78,7 @@ static bool copy_active(const struct pt *pt, uint64_t active[CPU_WORDS])
 {
     uint64_t any = 0;
     for (unsigned w = 0; w < CPU_WORDS; w++)
-        any |= active[w] = seam_load(&pt->active[w]);
+        any |= active[w] = seam_load_acquire(&pt->active[w]); /* and the tag of whoever is there */
     return any != 0;
 }
 
@@ -97,9 +97,10 @@ static bool any_lazy(const struct pt *pt, const uint64_t active[CPU_WORDS])
  * either it is there, or it will see the new generation and flush by itself. While no CPU is in that state the
  * generation, a line that all CPUs of the space share, is left alone.
  */
-static bool whom_to_ask(struct pt *pt, uint64_t active[CPU_WORDS])
+static bool whom_to_ask(struct pt *pt, bool fenced, uint64_t active[CPU_WORDS])
 {
-    seam_fence();
+    if (!fenced)
+        seam_fence();
     bool any = copy_active(pt, active);
     if (!any_lazy(pt, active))
         return any;
@@ -108,43 +109,87 @@ static bool whom_to_ask(struct pt *pt, uint64_t active[CPU_WORDS])
     return copy_active(pt, active);
 }
 
-void gather_flush(struct gather *g)
+static void nothing_to_flush(struct gather *g)
 {
-    struct pt *pt = g->pt;
-    if (g->va == g->end)
-        return;
-    const struct aspace_hal *hal = pt->host->hal;
-    bool full = g->entries > pt->host->full_flush_entries;
-    struct pt_cpu *c = pt_this_cpu(pt);
-    COUNT(c->flushes, 1);
-    COUNT(c->full_flushes, full);
-    COUNT(c->flushed_entries, g->entries);
-    uint64_t active[CPU_WORDS];
-    if (whom_to_ask(pt, active) && hal->tlb_flush) {
-        struct aspace_flush f = {
-            .tag = pt->tag,
-            .va = g->va,
-            .end = g->end,
-            .root = pt->root_pa,
-            .entries = g->entries,
-            .stride_lg2 = g->min_lg2,
-            .max_lg2 = g->max_lg2,
-            .leaf_only = !g->tables,
-            .full = full,
-            .stage2 = pt->F->stage2,
-            .active = active,
-            .active_words = CPU_WORDS,
-            .space = pt->owner,
-        };
-        hal->tlb_flush(pt->host->ctx, &f);
-        if (hal->tlb_wait)
-            hal->tlb_wait(pt->host->ctx, &f);
-    }
     g->va = g->end = 0;
     g->entries = 0;
     g->min_lg2 = 63;
     g->max_lg2 = 0;
-    g->tables = false;
+    g->tables = g->fenced = false;
+}
+
+bool gather_ask(struct gather *g)
+{
+    struct pt *pt = g->pt;
+    if (g->va == g->end)
+        return false;
+    struct pt_cpu *c = pt_this_cpu(pt);
+    COUNT(c->flushes, 1);
+    COUNT(c->full_flushes, g->entries > pt->host->full_flush_entries);
+    COUNT(c->flushed_entries, g->entries);
+    if (!whom_to_ask(pt, g->fenced, g->active) || !pt->host->hal->tlb_flush) {
+        nothing_to_flush(g);
+        return false;
+    }
+    seam_store_release(&c->flush_va, g->va);
+    seam_store_release(&c->flush_end, g->end);
+    return true;
+}
+
+void gather_send(struct gather *g)
+{
+    struct pt *pt = g->pt;
+    const struct aspace_hal *hal = pt->host->hal;
+    struct aspace_flush f = {
+        .tag = seam_load(&pt->tag),
+        .va = g->va,
+        .end = g->end,
+        .root = pt->root_pa,
+        .entries = g->entries,
+        .stride_lg2 = g->min_lg2,
+        .max_lg2 = g->max_lg2,
+        .leaf_only = !g->tables,
+        .full = g->entries > pt->host->full_flush_entries,
+        .stage2 = pt->F->stage2,
+        .global = pt->C.leaf_global,
+        .active = g->active,
+        .active_words = CPU_WORDS,
+        .space = pt->owner,
+    };
+    hal->tlb_flush(pt->host->ctx, &f);
+    if (hal->tlb_wait)
+        hal->tlb_wait(pt->host->ctx, &f);
+    seam_store_release(&pt_this_cpu(pt)->flush_end, 0);
+    nothing_to_flush(g);
+}
+
+void gather_flush(struct gather *g)
+{
+    if (gather_ask(g))
+        gather_send(g);
+}
+
+/*
+ * What a CPU announces changes only after the last one was acknowledged. So whichever mixture of an old and a new
+ * announcement is read, to find no overlap means that the old one is over or concerns other addresses; and a new one
+ * for these would need the lock that the caller holds.
+ */
+static bool announces(const struct pt_cpu *c, aspace_va_t va, aspace_va_t end, bool *any)
+{
+    aspace_va_t flush_end = seam_load_acquire(&c->flush_end), flush_va = seam_load_acquire(&c->flush_va);
+    *any |= flush_end != 0;
+    return flush_end && flush_va < end && va < flush_end;
+}
+
+void gather_settle(struct pt *pt, struct node *n, aspace_va_t va, aspace_va_t end)
+{
+    bool any = false, many = n->flushing == FLUSHING_MANY;
+    uint32_t first = many ? 0 : n->flushing - 1u, last = many ? pt->host->cpus - 1 : first;
+    for (uint32_t i = first; i <= last; i++)
+        while (announces(&pt->cpu[i], va, end, &any))
+            aspace_pause();
+    if (!any)
+        n->flushing = 0;
 }
 
 /* ------------------------------------------------------------------------------------------------------- releasing */
@@ -328,7 +373,7 @@ static void close_open(struct aspace_host *host, struct host_cpu *c)
     if (c->limbo_last)
         c->limbo_last->next = page;
     else
-        c->limbo_first = page;
+        seam_store(&c->limbo_first, page); /* gather_finish looks first without the lock */
     c->limbo_last = page;
     c->limbo_open = NULL;
 }
@@ -339,7 +384,7 @@ static struct node *take_due(struct aspace_host *host, struct host_cpu *c)
     struct node *page = c->limbo_first;
     if (!page || !smr_passed(host, node_slots(page)[0]))
         return NULL;
-    c->limbo_first = page->next;
+    seam_store(&c->limbo_first, page->next);
     if (!c->limbo_first)
         c->limbo_last = NULL;
     return page;
@@ -357,7 +402,7 @@ static void release_due(struct aspace_host *host, struct host_cpu *c)
         if (!page)
             return;
         release_page(host, page);
-        __atomic_fetch_sub(&me->releasing, 1, __ATOMIC_RELEASE);
+        seam_sub_release(&me->releasing, 1);
     }
 }
 
@@ -392,7 +437,9 @@ static void defer(struct aspace_host *host, const uint64_t *words, unsigned n)
         }
         c->limbo_open = page;
     }
-    memcpy(node_slots(c->limbo_open) + 1 + c->limbo_open->count, words, n * sizeof *words);
+    uint64_t *to = node_slots(c->limbo_open) + 1 + c->limbo_open->count;
+    for (unsigned i = 0; i < n; i++)
+        to[i] = words[i];
     c->limbo_open->count = (uint16_t)(c->limbo_open->count + n);
     if (c->limbo_open->count >= DUE)
         close_open(host, c);
@@ -416,7 +463,7 @@ static void defer_pages(struct aspace_host *host, struct node *pages)
 
 void area_put_pages(struct aspace_host *host, struct area *area, uint64_t pages)
 {
-    if (!pages || __atomic_sub_fetch(&area->pages, pages, __ATOMIC_ACQ_REL))
+    if (!area_take_pages(area, pages))
         return;
     uint64_t w = (uint64_t)(uintptr_t)area | ITEM_AREA;
     defer(host, &w, 1);
@@ -438,7 +485,7 @@ void gather_finish(struct gather *g)
         pool_free(host, page);
     }
     struct host_cpu *me = host_this_cpu(host);
-    if (me->limbo_first && !(me->limbo_polls++ & POLL_EVERY))
+    if (seam_load(&me->limbo_first) && !(me->limbo_polls++ & POLL_EVERY))
         release_due(host, me);
 }
 

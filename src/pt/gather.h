@@ -17,7 +17,9 @@ struct gather {
     aspace_va_t va, end; /* hull of what must be flushed; va == end: nothing */
     uint64_t entries;
     uint8_t min_lg2, max_lg2;
-    bool tables; /* tables were unlinked */
+    bool tables;                /* tables were unlinked */
+    bool fenced;                /* the last change was a slot_xchg_fence */
+    uint64_t active[CPU_WORDS]; /* gather_ask: whom gather_send asks */
     unsigned n;
     unsigned capacity;    /* items that fit in `items` and the reserved pages */
     struct node *reserve; /* unused pages */
@@ -32,7 +34,7 @@ static inline void gather_init(struct gather *g, struct pt *pt)
     g->entries = 0;
     g->min_lg2 = 63;
     g->max_lg2 = 0;
-    g->tables = false;
+    g->tables = g->fenced = false;
     g->n = 0;
     g->capacity = GATHER_INLINE - 2; /* an item does not straddle storages */
     g->reserve = g->pages = NULL;
@@ -76,8 +78,31 @@ void gather_area(struct gather *g, struct area *area);
 /* The most words that one of the above takes. */
 enum { GATHER_WORDS = 3 };
 
-/* Invalidate what was collected on all CPUs that may hold it, and wait. What is released stays. */
+/*
+ * Invalidate what was collected on all CPUs that may hold it, and wait. What is released stays. In two halves where
+ * locks are dropped in between: gather_ask, after the last change and under the locks, says whether any CPU has to be
+ * asked and announces the range; gather_send does it, and withdraws the announcement when all have acknowledged.
+ */
+bool gather_ask(struct gather *g);
+void gather_send(struct gather *g);
 void gather_flush(struct gather *g);
+
+/* R7: the locked node is about to be looked at by an operation on [va, end). Wait until no other CPU has an
+ * invalidation announced that overlaps it. */
+void gather_settle(struct pt *pt, struct node *n, aspace_va_t va, aspace_va_t end);
+
+static inline void gather_settle_node(struct pt *pt, struct node *n, aspace_va_t va, aspace_va_t end)
+{
+    if (UNLIKELY(n->flushing))
+        gather_settle(pt, n, va, end);
+}
+
+/* R7: the locked node is about to be unlocked with this CPU's invalidation announced. */
+static inline void gather_mark_node(struct node *n)
+{
+    uint32_t me = host_lock_tag();
+    n->flushing = me < FLUSHING_MANY && (!n->flushing || n->flushing == me) ? (uint8_t)me : FLUSHING_MANY;
+}
 
 /* After the flush, outside of the section: hand the items to this CPU's deferred list, and free what is due there.
  * Unused reserved pages are freed. */

@@ -181,8 +181,8 @@ static void drop_child(struct op *op, struct collapse *c)
     struct node *child = c->child;
     if (child->dense)
         gather_page(&op->g, child->dense);
-    child->dense = NULL;
-    child->n_segs = 0;
+    seam_store(&child->dense, NULL);
+    seam_store(&child->n_segs, 0);
     child->doomed = 1;
     op->g.tables = true;
     gather_table(&op->g, child, c->va);
@@ -323,7 +323,7 @@ static bool sweep_child(struct op *op, struct node *n, aspace_va_t va)
     op_set(op, n, i, i + 1, 0);
     slot_publish(node_slots(n) + i, slot_empty(op->C, n->level));
     op_clean(op, node_slots(n) + i, 1);
-    n->count--;
+    node_count_add(n, -1);
     gather_flush_range(&op->g, va, va + slot_span(op->F, n->level), child->level, 1);
     op->g.tables = true;
     gather_table(&op->g, child, va);

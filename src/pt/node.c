@@ -17,6 +17,21 @@ static void change_end(struct node *n)
     seam_store_release(&n->seq, n->seq + 1);
 }
 
+/* Readers may be looking (node_value_rcu): member by member, each whole. */
+static void put_seg(struct seg *to, struct seg from)
+{
+    seam_store(&to->lo, from.lo);
+    seam_store(&to->hi, from.hi);
+    seam_store(&to->value, from.value);
+}
+
+static void put_segs(struct node *n, const struct seg *from, unsigned count)
+{
+    for (unsigned s = 0; s < count; s++)
+        put_seg(&n->segs[s], from[s]);
+    seam_store(&n->n_segs, (uint8_t)count);
+}
+
 static unsigned entries_of(const struct node *n)
 {
     return n->order ? 512u << n->order : 512;
@@ -150,8 +165,7 @@ static bool compress(struct node *n)
             return false;
         out[k++] = g;
     }
-    memcpy(n->segs, out, k * sizeof out[0]);
-    seam_store(&n->n_segs, (uint8_t)k);
+    put_segs(n, out, k);
     return true;
 }
 
@@ -165,15 +179,15 @@ static void set_dense(struct node *n, unsigned lo, unsigned hi, value_t v)
 static void remove_seg(struct node *n, unsigned s)
 {
     for (; s + 1u < n->n_segs; s++)
-        n->segs[s] = n->segs[s + 1];
+        put_seg(&n->segs[s], n->segs[s + 1]);
     seam_store(&n->n_segs, (uint8_t)(n->n_segs - 1));
 }
 
 static void insert_seg(struct node *n, unsigned s, struct seg set)
 {
     for (unsigned k = n->n_segs; k > s; k--)
-        n->segs[k] = n->segs[k - 1];
-    n->segs[s] = set;
+        put_seg(&n->segs[k], n->segs[k - 1]);
+    put_seg(&n->segs[s], set);
     seam_store(&n->n_segs, (uint8_t)(n->n_segs + 1));
 }
 
@@ -220,8 +234,7 @@ void node_set(struct node *n, unsigned lo, unsigned hi, value_t v, struct node *
         struct seg out[2 * NODE_SEGS + 2];
         unsigned k = splice(n, set, out);
         if (k <= NODE_SEGS) {
-            memcpy(n->segs, out, k * sizeof out[0]);
-            seam_store(&n->n_segs, (uint8_t)k);
+            put_segs(n, out, k);
         } else {
             struct node *page = *spill;
             ASSERT(page);

@@ -4,8 +4,8 @@
  * others, so that descriptor, table and physical address are found from each other by arithmetic alone.
  *
  * Field guards: `lock` itself; stale, count, segs, n_segs, dense: written under the lock, with seq odd while they
- * change, read without it by the seq protocol (node_value_rcu); next: owner of the lock, or of the page when it is in
- * no tree.
+ * change, read without it by the seq protocol (node_value_rcu); flushing: under the lock; next: owner of the lock, or
+ * of the page when it is in no tree.
  */
 #ifndef PT_NODE_H
 #define PT_NODE_H
@@ -13,7 +13,7 @@
 #include "pt/slot.h"
 #include "sync/host.h"
 
-enum { NODE_SEGS = 4, NODE_BYTES = 64 };
+enum { NODE_SEGS = 4, NODE_BYTES = 64, FLUSHING_MANY = 255 };
 
 /* Slots [lo, hi) that are not EMPTY and not TABLE map to `value`; slots that are TABLE are not told by it. */
 struct seg {
@@ -29,8 +29,9 @@ struct node {
     uint8_t stale;    /* no longer in the tree */
     uint8_t doomed;   /* the owner of the lock will unlink it */
     uint8_t building; /* advisory: which of its ARMED slots, by a small number, a CPU is making a child for; 0: none */
-    uint8_t level;
-    uint8_t order;      /* of the run of frames that the table is */
+    uint8_t flushing; /* R7: CPU + 1 that may have announced an invalidation here; FLUSHING_MANY; 0: none */
+    uint8_t level : 4;
+    uint8_t order : 4;  /* of the run of frames that the table is */
     struct node *dense; /* page that holds a value for each slot, when the segments are not enough */
     struct node *next;
     struct seg segs[NODE_SEGS];
@@ -68,6 +69,12 @@ static inline unsigned slot_index(const struct fmt *F, unsigned level, aspace_va
 static inline uint64_t slot_span(const struct fmt *F, unsigned level)
 {
     return 1ull << F->shift[level];
+}
+
+/* The sweep looks for empty tables without their locks. */
+static inline void node_count_add(struct node *n, int slots)
+{
+    seam_store(&n->count, (uint16_t)(n->count + slots));
 }
 
 static inline value_t *node_values(const struct node *dense)

@@ -76,6 +76,13 @@ static uint64_t words_for(const struct area *area, uint64_t slots)
     return area->flags & AREA_OWNED ? slots : area->flags & AREA_CUSTOM ? 2 * slots : 0;
 }
 
+/* The record of an area dies at most once. */
+static void need_record(struct op *op, const struct area *area)
+{
+    op->words += area != op->counted;
+    op->counted = area;
+}
+
 /* In a batch the ranges before this one may have used the segments up; those that fall into a table that the batch
  * itself makes have each counted that table, of which all but one are to spare.
  *
@@ -111,7 +118,9 @@ static int plan_leaf(struct op *op, struct node *n, unsigned lo, unsigned hi, as
             if (rc)
                 return rc;
         } else {
-            op->words += 1 + words_for(value_area(op->pt->host, g.value), (uint64_t)(g.hi - g.lo));
+            const struct area *area = value_area(op->pt->host, g.value);
+            need_record(op, area);
+            op->words += words_for(area, (uint64_t)(g.hi - g.lo));
         }
         mapped += (unsigned)(g.hi - g.lo);
     }
@@ -161,21 +170,23 @@ static bool unlinks(const struct op *op, unsigned level, aspace_va_t va, aspace_
 
 static int plan_table(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end);
 
-/* One slot that is not TABLE, [va, end) of it, in a locked node. */
-static int plan_mapped_slot(struct op *op, struct node *n, unsigned i, aspace_va_t va, aspace_va_t end)
+/* One slot that is not TABLE, [va, end) of it, in a locked node; `filled`: 1 if it may hold a frame. */
+static int plan_mapped_slot(struct op *op, struct node *n, unsigned filled, aspace_va_t va, aspace_va_t end)
 {
     bool whole = covers(op, n->level, va, end);
     if (op->kind == OP_MAP && !op->replace)
         return exists(op, va & ~(slot_span(op->F, n->level) - 1), slot_span(op->F, n->level));
-    const struct area *area = value_area(op->pt->host, node_value(n, i));
+    value_t v = node_value(n, slot_index(op->F, n->level, va));
+    const struct area *area = value_area(op->pt->host, v);
     if (op->kind == OP_PROTECT) {
-        int rc = check_protect(op, node_value(n, i));
+        int rc = check_protect(op, v);
         if (rc)
             return rc;
     } else if (op->kind == OP_DISCARD && !(area->flags & (AREA_OWNED | AREA_CUSTOM))) {
         return ASPACE_E_OK;
     } else {
-        op->words += 1 + words_for(area, 1);
+        need_record(op, area);
+        op->words += words_for(area, filled);
     }
     if (!whole) {
         need_tables(op, tables_for(op->F, op->F->levels, n->level, va, end));
@@ -223,9 +234,9 @@ static int plan_slot(struct op *op, struct node *n, bool locked, aspace_va_t va,
                 if (!slot_cas(slot, &e, op_busy(op, n->level)))
                     continue;
             }
-            return plan_mapped_slot(op, n, i, va, end);
+            return plan_mapped_slot(op, n, 0, va, end); /* R3: and no fault fills it now */
         case SLOT_LEAF:
-        case SLOT_PARKED: return locked ? plan_mapped_slot(op, n, i, va, end) : OP_RESTART;
+        case SLOT_PARKED: return locked ? plan_mapped_slot(op, n, 1, va, end) : OP_RESTART;
         case SLOT_BUSY: /* another's, if the node is not locked by us */ ASSERT(!locked); return OP_RESTART;
         }
     }
@@ -249,6 +260,30 @@ static bool needs_lock(const struct op *op, const struct node *n, aspace_va_t va
     return false;
 }
 
+/* Whole slots from va on of one area without frames of its own, to be unmapped: faults never change them, so that R3
+ * has nothing to do. Returns where they end. */
+static aspace_va_t plan_borrowed(struct op *op, const struct node *n, aspace_va_t va, aspace_va_t end)
+{
+    const struct fmt *F = op->F;
+    unsigned i = slot_index(F, n->level, va), last = i + (unsigned)((end - va) >> F->shift[n->level]);
+    struct seg g;
+    if (!node_next_seg(n, i, last < node_entries(F, n->level) ? last : node_entries(F, n->level), &g) || g.lo != i)
+        return va;
+    enum slot_kind kind = slot_kind(F, n->level, slot_peek(node_slots(n) + i));
+    if (kind == SLOT_TABLE || kind == SLOT_EMPTY)
+        return va; /* the value may name a record that is gone */
+    const struct area *area = value_area(op->pt->host, g.value);
+    if (!(area->flags & AREA_STATIC))
+        return va;
+    need_record(op, area);
+    for (; i < g.hi; i++, va += slot_span(F, n->level)) {
+        kind = slot_kind(F, n->level, slot_peek(node_slots(n) + i));
+        if (kind == SLOT_TABLE || kind == SLOT_EMPTY)
+            break;
+    }
+    return va;
+}
+
 static int plan_table(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end)
 {
     const struct fmt *F = op->F;
@@ -264,12 +299,17 @@ static int plan_table(struct op *op, struct node *n, aspace_va_t va, aspace_va_t
         return plan_leaf(op, n, lo, hi, va);
     if (locked)
         plan_values(op, n, lo, hi);
-    bool simple = locked && op->kind == OP_MAP && n->level <= map_level(op);
+    bool simple = locked && op->kind == OP_MAP && n->level <= map_level(op), unmap = locked && op->kind == OP_UNMAP;
     uint64_t *slots = node_slots(n), empty = slot_empty(op->C, n->level);
     while (va < end) {
         aspace_va_t next = slot_clip(F, n->level, va, end);
         if (simple && slot_load(slots + slot_index(F, n->level, va)) == empty && covers(op, n->level, va, next)) {
             va = next; /* takes a leaf or a marker, and needs nothing */
+            continue;
+        }
+        aspace_va_t passed = unmap && covers(op, n->level, va, next) ? plan_borrowed(op, n, va, end) : va;
+        if (passed != va) {
+            va = passed;
             continue;
         }
         int rc = plan_slot(op, n, locked, va, next);

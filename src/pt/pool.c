@@ -26,7 +26,7 @@ static void list_chunk(struct aspace_host *host, struct chunk *c)
     c->next = host->chunks;
     if (c->next)
         c->next->prev = c;
-    host->chunks = c;
+    seam_store(&host->chunks, c); /* refill looks first without the lock */
 }
 
 static void unlist_chunk(struct aspace_host *host, struct chunk *c)
@@ -34,7 +34,7 @@ static void unlist_chunk(struct aspace_host *host, struct chunk *c)
     if (c->prev)
         c->prev->next = c->next;
     else
-        host->chunks = c->next;
+        seam_store(&host->chunks, c->next);
     if (c->next)
         c->next->prev = c->prev;
 }
@@ -59,7 +59,7 @@ static struct node *take(struct aspace_host *host, struct chunk *c, unsigned ind
         unlist_chunk(host, c);
     struct node *page = (struct node *)c + index;
     memset(page, 0, sizeof *page);
-    page->order = (uint8_t)order;
+    page->order = order & 15u;
     return page;
 }
 
@@ -84,6 +84,7 @@ static unsigned find_run(uint64_t free, unsigned order)
     return 0;
 }
 
+/* False: the HAL has no more. Other CPUs may have been faster than this one, which then has as little as before. */
 static bool refill(struct aspace_host *host, struct host_cpu *cpu)
 {
     struct chunk *fresh = NULL;
@@ -97,16 +98,15 @@ static bool refill(struct aspace_host *host, struct host_cpu *cpu)
         cpu->tables[cpu->n_tables++] = take(host, c, lowest_bit(c->free), 0);
     }
     seam_unlock(&host->lock);
-    return cpu->n_tables > 0;
+    return true;
 }
 
 struct node *pool_alloc(struct aspace_host *host)
 {
     struct host_cpu *cpu = host_this_cpu(host);
-    if (UNLIKELY(!cpu->n_tables))
-        for (int tries = 0; !refill(host, cpu); tries++)
-            if (!seam_load(&host->chunks) || tries == 8)
-                return NULL;
+    while (UNLIKELY(!cpu->n_tables))
+        if (!refill(host, cpu))
+            return NULL;
     struct node *page = cpu->tables[--cpu->n_tables];
     page->next = NULL;
     return page;
@@ -147,7 +147,7 @@ static void spill_magazine(struct aspace_host *host, struct host_cpu *cpu, uint3
         if (host->n_emergency < EMERGENCY_PAGES) {
             page->next = host->emergency;
             host->emergency = page;
-            host->n_emergency++;
+            seam_store(&host->n_emergency, host->n_emergency + 1);
         } else {
             give(host, page);
         }
@@ -166,7 +166,7 @@ void pool_free(struct aspace_host *host, struct node *page)
     }
     memset(page, 0, sizeof *page);
     cpu->tables[cpu->n_tables++] = page;
-    if (cpu->n_tables == MAGAZINE || UNLIKELY(host->n_emergency < EMERGENCY_PAGES))
+    if (cpu->n_tables == MAGAZINE || UNLIKELY(seam_load(&host->n_emergency) < EMERGENCY_PAGES))
         spill_magazine(host, cpu, cpu->n_tables == MAGAZINE ? MAGAZINE / 2 : cpu->n_tables - 1);
 }
 
@@ -207,7 +207,7 @@ bool pool_fill_emergency(struct aspace_host *host)
         seam_lock(&host->lock, host_lock_tag());
         page->next = host->emergency;
         host->emergency = page;
-        host->n_emergency++;
+        seam_store(&host->n_emergency, host->n_emergency + 1);
         seam_unlock(&host->lock);
     }
     return true;
@@ -219,7 +219,7 @@ struct node *pool_alloc_emergency(struct aspace_host *host)
     struct node *page = host->emergency;
     if (page) {
         host->emergency = page->next;
-        host->n_emergency--;
+        seam_store(&host->n_emergency, host->n_emergency - 1);
         page->next = NULL;
     }
     seam_unlock(&host->lock);
@@ -236,7 +236,7 @@ void pool_trim(struct aspace_host *host)
     while (!host->spaces && host->emergency) {
         struct node *page = host->emergency;
         host->emergency = page->next;
-        host->n_emergency--;
+        seam_store(&host->n_emergency, host->n_emergency - 1);
         give(host, page);
     }
     for (struct chunk *c = host->chunks, *next; c; c = next) {

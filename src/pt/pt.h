@@ -20,27 +20,31 @@ struct pt_cpu {
     int64_t tables, frames;
     uint64_t flushes, full_flushes, flushed_entries;
     uint64_t splits, collapses, migrations, retries;
-    uint64_t flush_seen;   /* generation the CPU was in step with when it last was active */
+    uint64_t flush_seen;   /* generation that the CPU read when it last was activated */
     aspace_va_t next_va;   /* fault-around: where a sequential fault would come next */
     uint32_t window;       /* fault-around: pages */
     uint32_t active_count; /* nested activations */
+    aspace_va_t flush_va;  /* R7: announced, not yet acknowledged; read by whoever locks a table that it concerns */
+    aspace_va_t flush_end; /* 0: nothing */
 } __attribute__((aligned(ASPACE_CACHE_LINE)));
 _Static_assert(sizeof(struct pt_cpu) <= 256, "ASPACE_BYTES counts this much a CPU");
 
+/* What every lookup reads comes first. */
 struct pt {
-    const struct fmt *F;
-    struct aspace_host *host;
-    struct node *root;
-    uint64_t *root_slots;
-    struct pt_cpu *cpu;
     aspace_va_t base, end;
+    uint64_t *root_slots;
+    uint32_t walk_id;  /* F->id if read sections cost nothing, else ASPACE_FMT_COUNT: one comparison tells both */
     uint8_t top;       /* level of the root */
     uint8_t max_level; /* largest leaf level in use */
     uint16_t fault_around;
+    const struct fmt *F;
+    struct aspace_host *host;
+    struct fmt_ctx C;
+    struct node *root;
+    struct pt_cpu *cpu;
     uint32_t tag;
     uint32_t deferred;      /* something of this table went to a deferred list at some time: written once */
     uint64_t zero_leaf[16]; /* leaf of level 0, default attribute, address 0, by rights; 0: cannot be expressed */
-    struct fmt_ctx C;
     struct aspace *owner;
     uint64_t quota_tables, quota_frames;
     aspace_pa_t root_pa;

@@ -7,6 +7,7 @@ void op_lock(struct op *op, struct node *n)
     seam_lock(&n->lock, op->tag);
     n->next = op->locked;
     op->locked = n;
+    gather_settle_node(op->pt, n, op->va, op->end);
 }
 
 void op_unlock_all(struct op *op)
@@ -109,6 +110,7 @@ int op_prepare(struct op *op)
 static int plan(struct op *op, struct pt_map *maps)
 {
     op->need = op->tables = op->words = 0;
+    op->counted = NULL;
     op->need_spill_root = op->clear_first = false;
     if (!maps)
         return op_plan(op, op->va, op->end);
@@ -157,9 +159,13 @@ static void mark_stale(struct op *op)
 void op_end(struct op *op)
 {
     op_put_pages(op, NULL, 0);
-    gather_flush(&op->g);
     mark_stale(op);
+    bool ask = gather_ask(&op->g);
+    for (struct node *n = op->locked; n && ask; n = n->next)
+        gather_mark_node(n);
     op_unlock_all(op);
+    if (ask)
+        gather_send(&op->g);
     aspace_walker_barrier();
     smr_leave(op->pt->host);
 }

@@ -21,8 +21,9 @@
  *       the invalidation is acknowledged.
  *   R6  Plain stores only over slots that no one else may change: EMPTY or BUSY(owner) under the lock, LEAF and PARKED
  *       of formats without hardware accessed/dirty under the lock, ARMED of areas that a fault never fills.
- *   R7  The flush is acknowledged before the last unlock, so "memory says so" implies "no TLB says otherwise" for
- *       whoever holds a lock.
+ *   R7  Locks are dropped before the flush is acknowledged. So that "memory says so" implies "no TLB says otherwise"
+ *       for whoever holds a lock: before the unlock the range is announced in the CPU's part of the table and every
+ *       locked node is marked `flushing`; who locks a marked node waits until no announcement overlaps its own range.
  */
 #ifndef PT_RANGE_H
 #define PT_RANGE_H

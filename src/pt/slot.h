@@ -46,6 +46,12 @@ static inline __attribute__((always_inline)) enum slot_kind slot_absent_kind(uin
     return (enum slot_kind)(e >> SLOT_KIND_SHIFT & SLOT_KIND_MASK);
 }
 
+/* Of a slot that is not present. */
+static inline __attribute__((always_inline)) bool slot_is_busy(uint64_t e)
+{
+    return (e & SLOT_KIND_MASK << SLOT_KIND_SHIFT) == (uint64_t)SLOT_BUSY << SLOT_KIND_SHIFT;
+}
+
 static inline __attribute__((always_inline)) enum slot_kind slot_kind(const struct fmt *F, unsigned level, uint64_t e)
 {
     if (!fmt_present(F, level, e))

@@ -20,6 +20,21 @@ struct walk {
     enum slot_kind kind;
 };
 
+/* An address of the space has no bits above the root's index. */
+static inline __attribute__((always_inline)) unsigned walk_index(const struct fmt *F, unsigned level, aspace_va_t va)
+{
+    return level + 1u == F->levels ? (unsigned)(va >> F->shift[level]) : slot_index(F, level, va);
+}
+
+/* The table that an entry points to. Opaque, since gcc would add index and base first, and not as part of the load. */
+static inline __attribute__((always_inline)) uint64_t *walk_table(const struct fmt *F, uint64_t e)
+{
+    uint64_t *slots = aspace_phys_to_virt(fmt_table_pa(F, e));
+    OPAQUE(slots);
+    return slots;
+}
+
+/* For an address in the space. */
 static inline __attribute__((always_inline)) void walk_to(const struct fmt *const F, const struct pt *pt,
                                                           aspace_va_t va, struct walk *w)
 {
@@ -27,17 +42,32 @@ static inline __attribute__((always_inline)) void walk_to(const struct fmt *cons
     unsigned level = F->levels - 1u, i = 0;
 #pragma GCC unroll 6
     for (; level < FMT_LEVELS_MAX; level--) { /* ends by wrapping below level 0 at the latest */
-        i = slot_index(F, level, va);
+        i = walk_index(F, level, va);
         e = slot_load(slots + i);
-        if (!level || UNLIKELY(!fmt_present(F, level, e) || !fmt_is_table(F, level, e)))
+        if (!level || UNLIKELY(!fmt_points(F, level, e)))
             break;
-        slots = aspace_phys_to_virt(fmt_table_pa(F, e));
+        slots = walk_table(F, e);
     }
     w->slots = slots;
     w->level = level;
     w->index = i;
     w->e = e;
     w->kind = fmt_present(F, level, e) ? SLOT_LEAF : slot_absent_kind(e);
+}
+
+/* The slots of the table of level 0 for an address in the space; NULL if there is none. */
+static inline __attribute__((always_inline)) uint64_t *walk_bottom(const struct fmt *const F, const struct pt *pt,
+                                                                   aspace_va_t va)
+{
+    uint64_t *slots = pt->root_slots;
+#pragma GCC unroll 6
+    for (unsigned level = F->levels - 1u; level > 0; level--) {
+        uint64_t e = slot_load(slots + walk_index(F, level, va));
+        if (UNLIKELY(!fmt_points(F, level, e)))
+            return NULL;
+        slots = walk_table(F, e);
+    }
+    return slots;
 }
 
 /* The descriptor of the table that `slots` are of. */

@@ -84,7 +84,7 @@ static struct node *build_table(const struct fault *f, unsigned level, uint64_t 
     }
     slots_fill(node_slots(n), 0, end, slot_armed(&pt->C, level, v, f->w.e & (SLOT_ZERO | SLOT_HUGE)));
     node_slots(n)[slot_index(pt->F, level, f->va)] = below;
-    n->level = (uint8_t)level;
+    n->level = level & 15u;
     n->count = (uint16_t)end;
     n->n_segs = 1;
     n->segs[0] = (struct seg){0, (uint16_t)end, v};
@@ -354,8 +354,10 @@ static enum aspace_fault_result fault_general(struct aspace *s, aspace_va_t va, 
         walk_any(pt, va, &f.w);
         r = on_slot(&f);
         smr_leave(pt->host);
-        if (r == FAULT_AGAIN)
+        if (r == FAULT_AGAIN) {
             COUNT(pt_this_cpu(pt)->retries, 1);
+            aspace_pause();
+        }
     }
     r = r == FAULT_AGAIN ? ASPACE_FAULT_RETRY : r;
     COUNT(pt_this_cpu(pt)->faults[r], 1);

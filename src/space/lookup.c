@@ -24,63 +24,45 @@ static bool walk_settled(struct pt *pt, aspace_va_t va, struct walk *w)
 
 /* ------------------------------------------------------------------------------------------------------ translate */
 
-static inline __attribute__((always_inline)) void fill_translation(const struct fmt *const F, const struct pt *pt,
-                                                                   const struct walk *w, aspace_va_t va,
-                                                                   struct aspace_translation *t)
+static __attribute__((noinline, cold)) int fill_attr(const struct fmt_ctx *C, uint64_t bits,
+                                                     struct aspace_translation *t)
 {
-    uint64_t span = slot_span(F, w->level), offset = va & (span - 1);
-    bool run = F->run_lg2 && !w->level && fmt_in_run(F, w->e);
-    t->pa = fmt_output(F, &pt->C, w->level, w->e, w->index) + offset;
-    t->leaf_bytes = run ? span << F->run_lg2 : span;
-    t->length = t->leaf_bytes - (va & (t->leaf_bytes - 1));
+    int ok = ASPACE_E_OK;
+    t->attr = fmt_attr_find(C, bits);
+    OPAQUE(ok); /* else clang, knowing the result, would call and not jump */
+    return ok;
+}
+
+/* `bytes`: of the leaf, or of the run it is in. The attribute comes last, so that what finds a rare one is a jump. */
+static inline __attribute__((always_inline)) int fill(const struct fmt *const F, const struct pt *pt,
+                                                      const struct walk *w, uint64_t bytes, aspace_va_t va,
+                                                      struct aspace_translation *t)
+{
+    uint64_t bits = fmt_attr_bits(F, w->level, w->e);
+    t->pa = fmt_output(F, &pt->C, w->level, w->e, w->index) + (va & (slot_span(F, w->level) - 1));
+    t->leaf_bytes = bytes;
+    t->length = bytes - (va & (bytes - 1));
     t->rights = fmt_leaf_rights(F, &pt->C, w->e);
-    t->attr = fmt_leaf_attr(F, &pt->C, w->level, w->e);
+    t->attr = ASPACE_ATTR_DEFAULT;
+    return LIKELY(fmt_attr_is_default(&pt->C, bits)) ? ASPACE_E_OK : fill_attr(&pt->C, bits, t);
 }
 
-/* A change was in flight: wait for it, within bounds. */
-static __attribute__((noinline)) int translate_busy(struct aspace *s, aspace_va_t va, struct aspace_translation *t)
+static inline __attribute__((always_inline)) int fill_translation(const struct fmt *const F, const struct pt *pt,
+                                                                  const struct walk *w, aspace_va_t va,
+                                                                  struct aspace_translation *t)
 {
-    struct pt *pt = &s->pt;
+    if (F->run_lg2 && !w->level && fmt_in_run(F, w->e))
+        return fill(F, pt, w, slot_span(F, 0) << F->run_lg2, va, t);
+    return fill(F, pt, w, slot_span(F, w->level), va, t);
+}
+
+/* A change was in flight: wait for it, within bounds. In a section, which may be left for a while. */
+static __attribute__((noinline, cold)) int translate_busy(struct pt *pt, aspace_va_t va, struct aspace_translation *t)
+{
     struct walk w;
-    int rc = ASPACE_E_RETRY;
-    smr_enter(pt->host);
-    if (walk_settled(pt, va, &w)) {
-        rc = w.kind == SLOT_LEAF ? ASPACE_E_OK : ASPACE_E_NOT_MAPPED;
-        if (rc == ASPACE_E_OK)
-            fill_translation(pt->F, pt, &w, va, t);
-    }
-    smr_leave(pt->host);
-    return rc;
-}
-
-/* The address of w is given to nothing that is not inlined, so that it stays in registers. */
-static inline __attribute__((always_inline)) int translate_fmt(const struct fmt *const F, struct aspace *s,
-                                                               aspace_va_t va, struct aspace_translation *t)
-{
-    struct pt *pt = &s->pt;
-    struct walk w;
-    smr_enter(pt->host);
-    walk_to(F, pt, va, &w);
-    bool leaf = w.kind == SLOT_LEAF, busy = w.kind == SLOT_BUSY;
-    if (LIKELY(leaf))
-        fill_translation(F, pt, &w, va, t);
-    smr_leave(pt->host);
-    if (LIKELY(leaf))
-        return ASPACE_E_OK;
-    return UNLIKELY(busy) ? translate_busy(s, va, t) : ASPACE_E_NOT_MAPPED;
-}
-
-int aspace_translate(struct aspace *s, aspace_va_t va, struct aspace_translation *t)
-{
-    if (UNLIKELY(!space_contains(s, va)))
-        return ASPACE_E_RANGE;
-    switch (s->pt.F->id) {
-#define ASPACE_X(id, name)                                                                                             \
-    case ASPACE_FMT_##id: return translate_fmt(&fmt_const_##id, s, va, t);
-        ASPACE_FORMATS(ASPACE_X)
-#undef ASPACE_X
-    default: return ASPACE_E_RANGE;
-    }
+    if (!walk_settled(pt, va, &w))
+        return ASPACE_E_RETRY;
+    return w.kind == SLOT_LEAF ? fill_translation(pt->F, pt, &w, va, t) : ASPACE_E_NOT_MAPPED;
 }
 
 /* A leaf without what hardware may change, and without its address. */
@@ -131,60 +113,212 @@ static int limit_from(struct pt *pt, struct walk *w, aspace_va_t va, uint64_t ca
     return ASPACE_E_OK;
 }
 
-static __attribute__((noinline)) int limit_general(struct aspace *s, aspace_va_t va, uint64_t cap,
+/* In a section, which may be left for a while. */
+static __attribute__((noinline)) int limit_general(struct pt *pt, aspace_va_t va, uint64_t cap,
                                                    struct aspace_translation *t)
 {
-    struct pt *pt = &s->pt;
     struct walk w;
-    int rc = ASPACE_E_RETRY;
-    smr_enter(pt->host);
-    if (walk_settled(pt, va, &w)) {
-        rc = w.kind == SLOT_LEAF ? ASPACE_E_OK : ASPACE_E_NOT_MAPPED;
-        if (rc == ASPACE_E_OK) {
-            fill_translation(pt->F, pt, &w, va, t);
-            t->length = slot_span(pt->F, w.level) - (va & (slot_span(pt->F, w.level) - 1));
-            rc = limit_from(pt, &w, va, cap, t);
-        }
+    if (!walk_settled(pt, va, &w))
+        return ASPACE_E_RETRY;
+    if (w.kind != SLOT_LEAF)
+        return ASPACE_E_NOT_MAPPED;
+    (void)fill_translation(pt->F, pt, &w, va, t);
+    t->length = slot_span(pt->F, w.level) - (va & (slot_span(pt->F, w.level) - 1));
+    return limit_from(pt, &w, va, cap, t);
+}
+
+/* A lookup in the making: kept in registers by functions that are all inlined. */
+struct look {
+    struct pt *pt;
+    aspace_va_t va;
+    uint64_t cap;
+    struct aspace_translation *t;
+    /* A constant: goes on where the cap is more than the page. NULL: there is no cap. `slots`: of level 0. */
+    int (*pages)(struct pt *pt, aspace_va_t va, uint64_t cap, struct aspace_translation *t, uint64_t *slots);
+};
+
+/* Are the `count` entries behind the one at `slot` exactly the next ones? */
+static inline __attribute__((always_inline)) bool goes_on(const uint64_t *slot, uint64_t e, uint64_t step,
+                                                          uint64_t count)
+{
+    for (; count >= 4; count -= 4, slot += 4, e += 4 * step)
+        if (UNLIKELY(slot_load(slot + 1) != e + step || slot_load(slot + 2) != e + 2 * step ||
+                     slot_load(slot + 3) != e + 3 * step || slot_load(slot + 4) != e + 4 * step))
+            return false;
+    for (; count; count--, slot++, e += step)
+        if (UNLIKELY(slot_load(slot + 1) != e + step))
+            return false;
+    return true;
+}
+
+/* The same up to the cap, which is not in the first page, over any number of tables. va's slot, in `slots` of level 0,
+ * holds e. */
+static inline __attribute__((always_inline)) bool all_go_on(const struct fmt *const F, const struct look *k,
+                                                            const uint64_t *slots, uint64_t e)
+{
+    uint64_t step = fmt_addr_bits(F, slot_span(F, 0)), behind = k->cap - (4096 - (k->va & 4095));
+    uint64_t more = ((behind - 1) >> 12) + 1;
+    unsigned i = slot_index(F, 0, k->va), left = node_entries(F, 0) - 1 - i;
+    aspace_va_t va = k->va;
+    for (; UNLIKELY(more > left); more -= left + 1, left = node_entries(F, 0) - 1, i = 0) {
+        if (!goes_on(slots + i, e, step, left))
+            return false;
+        va += (left + 1ull) << 12;
+        slots = va < k->pt->end ? walk_bottom(F, k->pt, va) : NULL;
+        e += (left + 1) * step;
+        if (!slots || slot_load(slots) != e)
+            return false;
     }
+    return goes_on(slots + i, e, step, more);
+}
+
+/* More than one page. */
+static inline __attribute__((always_inline)) int limit_pages(const struct fmt *const F, const struct look *k,
+                                                             uint64_t *slots)
+{
+    struct walk w = {.slots = slots, .index = slot_index(F, 0, k->va)};
+    w.e = slot_load(slots + w.index);
+    if (UNLIKELY(!fmt_present(F, 0, w.e) || !fmt_attr_is_default(&k->pt->C, w.e) || !all_go_on(F, k, slots, w.e)))
+        return limit_general(k->pt, k->va, k->cap, k->t);
+    (void)fill_translation(F, k->pt, &w, k->va, k->t);
+    k->t->length = k->cap;
+    return ASPACE_E_OK;
+}
+
+static inline __attribute__((always_inline)) int limit_leaf(const struct fmt *const F, const struct look *k,
+                                                            const struct walk *w)
+{
+    uint64_t span = slot_span(F, w->level);
+    if (k->cap > span - (k->va & (span - 1)))
+        return w->level ? limit_general(k->pt, k->va, k->cap, k->t) : k->pages(k->pt, k->va, k->cap, k->t, w->slots);
+    if (UNLIKELY(!fmt_attr_is_default(&k->pt->C, fmt_attr_bits(F, w->level, w->e))))
+        return limit_general(k->pt, k->va, k->cap, k->t);
+    (void)fill_translation(F, k->pt, w, k->va, k->t);
+    k->t->length = k->cap;
+    return ASPACE_E_OK;
+}
+
+/* The answer for a slot that is no table, in a section. Nothing is called but at the end, so that no register has to be
+ * saved. Where a leaf would span a gigabyte or more there rather is nothing. */
+static inline __attribute__((always_inline)) int look_end(const struct fmt *const F, const struct look *k,
+                                                          const struct walk *w)
+{
+    bool leaf = (F->leaf_levels >> w->level & 1) && fmt_present(F, w->level, w->e);
+    if (__builtin_expect(leaf, w->level < 2))
+        return k->pages ? limit_leaf(F, k, w) : fill_translation(F, k->pt, w, k->va, k->t);
+    if (LIKELY(!slot_is_busy(w->e)))
+        return ASPACE_E_NOT_MAPPED;
+    return k->pages ? limit_general(k->pt, k->va, k->cap, k->t) : translate_busy(k->pt, k->va, k->t);
+}
+
+/* One function a level, as a compiler would make of a loop one end for all levels, which then are no constants. */
+#define LOOK_LEVEL(this, below)                                                                                        \
+    static inline __attribute__((always_inline)) int look_##this(const struct fmt *const F, const struct look *k,      \
+                                                                 uint64_t *slots)                                      \
+    {                                                                                                                  \
+        struct walk w = {.slots = slots, .level = this, .index = walk_index(F, this, k->va)};                          \
+        w.e = slot_load(slots + w.index);                                                                              \
+        if (UNLIKELY(!fmt_points(F, this, w.e)))                                                                       \
+            return look_end(F, k, &w);                                                                                 \
+        return look_##below(F, k, walk_table(F, w.e));                                                                 \
+    }
+#define look_none(F, k, slots) 0
+LOOK_LEVEL(0, none)
+LOOK_LEVEL(1, 0)
+LOOK_LEVEL(2, 1)
+LOOK_LEVEL(3, 2)
+LOOK_LEVEL(4, 3)
+#undef look_none
+#undef LOOK_LEVEL
+
+static inline __attribute__((always_inline)) int look(const struct fmt *const F, struct look k)
+{
+    switch (F->levels) {
+    case 3: return look_2(F, &k, k.pt->root_slots);
+    case 4: return look_3(F, &k, k.pt->root_slots);
+    default: return look_4(F, &k, k.pt->root_slots);
+    }
+}
+
+/* Each of its own, so that none saves registers which only another needs. */
+#define ASPACE_X(id, name)                                                                                             \
+    static __attribute__((noinline)) int translate_##id(struct pt *pt, aspace_va_t va, struct aspace_translation *t)   \
+    {                                                                                                                  \
+        return look(&fmt_const_##id, (struct look){pt, va, 0, t, NULL});                                               \
+    }                                                                                                                  \
+    static __attribute__((noinline)) int pages_##id(struct pt *pt, aspace_va_t va, uint64_t cap,                       \
+                                                    struct aspace_translation *t, uint64_t *slots)                     \
+    {                                                                                                                  \
+        return limit_pages(&fmt_const_##id, &(struct look){pt, va, cap, t, NULL}, slots);                              \
+    }                                                                                                                  \
+    static __attribute__((noinline)) int limit_##id(struct pt *pt, aspace_va_t va, uint64_t cap,                       \
+                                                    struct aspace_translation *t)                                      \
+    {                                                                                                                  \
+        return look(&fmt_const_##id, (struct look){pt, va, cap, t, pages_##id});                                       \
+    }
+ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
+
+static __attribute__((noinline)) int translate_any(struct pt *pt, aspace_va_t va, struct aspace_translation *t)
+{
+    switch (pt->F->id) {
+#define ASPACE_X(id, name)                                                                                             \
+    case ASPACE_FMT_##id: return translate_##id(pt, va, t);
+        ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
+    default: return ASPACE_E_RANGE;
+    }
+}
+
+static __attribute__((noinline)) int translate_in_section(struct pt *pt, aspace_va_t va, struct aspace_translation *t)
+{
+    smr_enter(pt->host);
+    int rc = translate_any(pt, va, t);
     smr_leave(pt->host);
     return rc;
 }
 
-/* Within one table, which is nearly always: the same search over a constant format. */
-static inline __attribute__((always_inline)) int limit_fmt(const struct fmt *const F, struct aspace *s, aspace_va_t va,
-                                                           uint64_t cap, struct aspace_translation *t)
+int aspace_translate(struct aspace *s, aspace_va_t va, struct aspace_translation *t)
 {
     struct pt *pt = &s->pt;
-    struct walk w;
-    uint64_t length = 0;
-    smr_enter(pt->host);
-    walk_to(F, pt, va, &w);
-    if (LIKELY(w.kind == SLOT_LEAF)) {
-        uint64_t span = slot_span(F, w.level);
-        length = span - (va & (span - 1));
-        if (length < cap)
-            length += same_neighbours(F, &w, (cap - length + span - 1) >> F->shift[w.level]) * span;
-        fill_translation(F, pt, &w, va, t);
+    if (UNLIKELY(!space_contains(s, va)))
+        return ASPACE_E_RANGE;
+    if (LIKELY(pt->walk_id == ASPACE_FMT_X86_EPT4))
+        return look(&fmt_const_X86_EPT4, (struct look){pt, va, 0, t, NULL});
+    switch (pt->walk_id) {
+#define ASPACE_X(id, name)                                                                                             \
+    case ASPACE_FMT_##id: return translate_##id(pt, va, t);
+        ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
+    default: return translate_in_section(pt, va, t);
     }
+}
+
+static __attribute__((noinline)) int limit_in_section(struct pt *pt, aspace_va_t va, uint64_t cap,
+                                                      struct aspace_translation *t)
+{
+    int rc;
+    smr_enter(pt->host);
+    rc = limit_general(pt, va, cap, t);
     smr_leave(pt->host);
-    if (length < cap)
-        return limit_general(s, va, cap, t);
-    t->length = cap;
-    return ASPACE_E_OK;
+    return rc;
 }
 
 int aspace_translate_limit(struct aspace *s, aspace_va_t va, uint64_t cap, struct aspace_translation *t)
 {
-    if (!cap)
+    struct pt *pt = &s->pt;
+    if (UNLIKELY(!cap))
         return ASPACE_E_INVALID;
-    if (!space_contains(s, va))
+    if (UNLIKELY(!space_contains(s, va)))
         return ASPACE_E_RANGE;
-    switch (s->pt.F->id) {
+    if (LIKELY(pt->walk_id == ASPACE_FMT_X86_EPT4))
+        return look(&fmt_const_X86_EPT4, (struct look){pt, va, cap, t, pages_X86_EPT4});
+    switch (pt->walk_id) {
 #define ASPACE_X(id, name)                                                                                             \
-    case ASPACE_FMT_##id: return limit_fmt(&fmt_const_##id, s, va, cap, t);
+    case ASPACE_FMT_##id: return limit_##id(pt, va, cap, t);
         ASPACE_FORMATS(ASPACE_X)
 #undef ASPACE_X
-    default: return ASPACE_E_RANGE;
+    default: return limit_in_section(pt, va, cap, t);
     }
 }
 
@@ -232,8 +366,10 @@ static int query_rcu(struct pt *pt, aspace_va_t va, struct aspace_area *out)
         if (w.kind == SLOT_EMPTY)
             return ASPACE_E_NOT_MAPPED;
         struct node *n = w.level == pt->top ? pt->root : walk_node(pt, w.slots);
-        if (!node_value_rcu(n, w.index, &g, &e) || e != w.e || !g.value)
+        if (!node_value_rcu(n, w.index, &g, &e) || e != w.e || !g.value) {
+            aspace_pause();
             continue;
+        }
         g = own_stretch(pt, &w, g);
         uint64_t span = slot_span(pt->F, w.level);
         aspace_va_t node_va = (va & ~(span - 1)) - w.index * span;

@@ -88,6 +88,7 @@ static struct area *make_area(struct pt *pt, const struct aspace_map *q)
     if (q->flags & ASPACE_MAP_COUNT)
         a->flags |= AREA_COUNT;
     a->pages = q->size >> 12;
+    a->faults = 0;
     return a;
 }
 

@@ -92,7 +92,7 @@ static int read_some(struct aspace *s, aspace_va_t va, char *to, size_t n, size_
     smr_enter(pt->host);
     while (*done < end && (rc = reach(s, va + *done, ASPACE_R, &w)) == ASPACE_E_OK) {
         size_t bytes = clip(pt, &w, va + *done, end - *done);
-        memcpy(to + *done, aspace_phys_to_virt(leaf_pa(pt, &w, va + *done)), bytes);
+        seam_copy(to + *done, aspace_phys_to_virt(leaf_pa(pt, &w, va + *done)), bytes);
         *done += bytes;
     }
     smr_leave(pt->host);
@@ -132,11 +132,10 @@ struct store {
 static void exchange_masked(struct store *x, uint32_t *p, uint32_t mask, unsigned shift)
 {
     uint32_t expected = (uint32_t)x->expected << shift & mask, desired = (uint32_t)x->desired << shift & mask;
-    uint32_t old = __atomic_load_n(p, __ATOMIC_SEQ_CST);
+    uint32_t old = seam_memory_load(p);
     do
         x->swapped = (old & mask) == expected;
-    while (x->swapped &&
-           !__atomic_compare_exchange_n(p, &old, (old & ~mask) | desired, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+    while (x->swapped && !seam_memory_cas(p, &old, (old & ~mask) | desired));
     x->expected = (old & mask) >> shift;
 }
 
@@ -144,8 +143,7 @@ static void exchange(struct store *x, void *p)
 {
     uintptr_t at = (uintptr_t)p;
     if (x->bytes == 8)
-        x->swapped = __atomic_compare_exchange_n((uint64_t *)p, &x->expected, x->desired, false, __ATOMIC_SEQ_CST,
-                                                 __ATOMIC_SEQ_CST);
+        x->swapped = seam_memory_cas((uint64_t *)p, &x->expected, x->desired);
     else if (x->bytes == 4)
         exchange_masked(x, p, UINT32_MAX, 0);
     else
@@ -157,7 +155,7 @@ static void exchange(struct store *x, void *p)
 static bool store(struct store *x, void *p)
 {
     if (x->from)
-        memcpy(p, x->from, x->bytes);
+        seam_copy(p, x->from, x->bytes);
     else
         exchange(x, p);
     return x->from || x->swapped;

@@ -93,6 +93,7 @@ static int init_table(struct aspace *s, struct aspace_host *host, const struct a
     struct pt *pt = &s->pt;
     pt->F = &fmt_table[c->format];
     pt->host = host;
+    pt->walk_id = host->smr == ASPACE_SMR_QSBR ? (uint32_t)c->format : ASPACE_FMT_COUNT;
     int rc = fmt_init(pt->F, &pt->C, c);
     if (rc)
         return rc;
@@ -118,12 +119,12 @@ static int make_root(struct pt *pt)
     struct node *root = pool_alloc_run(pt->host, pt->F->root_order);
     if (!root)
         return ASPACE_E_NO_MEMORY;
-    root->level = pt->top;
-    root->order = pt->F->root_order;
+    root->level = pt->top & 15u;
+    root->order = pt->F->root_order & 15u;
     pt->root = root;
     pt->root_slots = node_slots(root);
     pt->root_pa = node_pa(root);
-    /* The hardware's table may be larger than the indices in use (canonical halves): all of it is filled. */
+    /* The hardware's table may be larger than the indices in use (the kernel's half): all of it is filled. */
     slots_fill(pt->root_slots, 0, 512u << root->order, slot_empty(&pt->C, pt->top));
     pt_sync_walkers(pt, pt->root_slots, 4096u << root->order);
     return ASPACE_E_OK;
@@ -195,7 +196,7 @@ aspace_pa_t aspace_root(const struct aspace *s)
 
 void aspace_registers(const struct aspace *s, struct aspace_registers *registers)
 {
-    fmt_registers(s->pt.F, &s->pt.C, s->pt.root_pa, s->pt.tag, registers);
+    fmt_registers(s->pt.F, &s->pt.C, s->pt.root_pa, aspace_tag(s), registers);
 }
 
 int space_check_range(const struct aspace *s, aspace_va_t va, uint64_t size)
@@ -212,11 +213,37 @@ uint64_t aspace_tables_needed(const struct aspace *s, aspace_va_t va, uint64_t s
     return aspace_contains(s, va, size) ? pt_tables_needed(s->pt.F, va, va + size) : 0;
 }
 
+/* ------------------------------------------------------------------------------------------------ the kernel's half */
+
+int aspace_share_upper(struct aspace *s, const uint64_t *upper)
+{
+    struct pt *pt = &s->pt;
+    if (!upper)
+        return ASPACE_E_INVALID;
+    if (!pt->F->upper_half)
+        return ASPACE_E_UNSUPPORTED;
+    if (!space_is_open(s))
+        return ASPACE_E_CLOSED;
+    uint64_t *slots = pt->root_slots + node_entries(pt->F, pt->top);
+    for (unsigned i = 0; i < ASPACE_UPPER_ENTRIES; i++) {
+        uint64_t e = slot_load(upper + i); /* the kernel may be adding some */
+        bool present = fmt_present(pt->F, pt->top, e);
+        slot_publish(slots + i, present ? fmt_shared(pt->F, e) : slot_empty(&pt->C, pt->top));
+    }
+    pt_sync_walkers(pt, slots, ASPACE_UPPER_ENTRIES * sizeof *slots);
+    return ASPACE_E_OK;
+}
+
 /* ----------------------------------------------------------------------------------------------------- activation */
+
+uint32_t aspace_tag(const struct aspace *s)
+{
+    return seam_load(&s->pt.tag);
+}
 
 void aspace_set_tag(struct aspace *s, uint32_t tag)
 {
-    s->pt.tag = tag;
+    seam_store(&s->pt.tag, tag);
     /* What CPUs hold under the new tag belongs to whoever had it before. */
     seam_add_acq_rel(&s->pt.flush_generation, 1);
 }
@@ -233,11 +260,12 @@ void aspace_activate(struct aspace *s)
     seam_or(&pt->active[id / 64], 1ull << (id % 64));
     uint64_t generation = seam_load_acquire(&pt->flush_generation);
     if (c->flush_seen != generation && pt->host->hal->tlb_flush_local)
-        pt->host->hal->tlb_flush_local(pt->host->ctx, pt->tag, pt->F->stage2);
+        pt->host->hal->tlb_flush_local(pt->host->ctx, aspace_tag(s), pt->F->stage2);
     c->flush_seen = generation;
 }
 
-/* Flushes up to here reached this CPU, which was in the active set for all of them. */
+/* The generation stays as activate read it: an operation that has raised it by now, but not yet looked at the active
+ * set again, will not find this CPU there, and only the difference tells the CPU when it comes back. */
 void aspace_deactivate(struct aspace *s)
 {
     struct pt *pt = &s->pt;
@@ -246,7 +274,6 @@ void aspace_deactivate(struct aspace *s)
     ASSERT(c->active_count);
     if (--c->active_count)
         return;
-    c->flush_seen = seam_load_acquire(&pt->flush_generation);
     seam_and(&pt->active[id / 64], ~(1ull << (id % 64)));
 }
 
@@ -311,5 +338,11 @@ int aspace_destroy(struct aspace *s)
 
 size_t aspace_sweep(struct aspace *s, size_t budget)
 {
-    return space_is_open(s) ? pt_sweep(&s->pt, &s->sweep_va, budget) : 0;
+    if (!space_is_open(s))
+        return 0;
+    /* Several CPUs may sweep: each goes on from where one of them ended. */
+    aspace_va_t va = seam_load(&s->sweep_va);
+    size_t reclaimed = pt_sweep(&s->pt, &va, budget);
+    seam_store(&s->sweep_va, va);
+    return reclaimed;
 }

@@ -13,6 +13,7 @@ struct aspace {
     uint32_t state;
     void *user;
     void (*released)(void *user);
+    uint64_t context; /* aspace/tag.h: generation and tag; 0: none yet */
     aspace_va_t sweep_va __attribute__((aligned(ASPACE_CACHE_LINE))); /* apart from the state, which all calls read */
     struct pt_cpu cpu[] __attribute__((aligned(ASPACE_CACHE_LINE)));
 };

@@ -51,6 +51,11 @@ SEAM_INLINE uint64_t slot_xchg(uint64_t *slot, uint64_t e)
     return __atomic_exchange_n(slot, e, __ATOMIC_ACQ_REL);
 }
 
+#if defined(__x86_64__)
+/* An exchange is a full fence there. */
+#define slot_xchg_fence(slot, e) __atomic_exchange_n((slot), (e), __ATOMIC_SEQ_CST)
+#endif
+
 /* Plain words: counters, sequence numbers, flags. */
 #define seam_load(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define seam_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
@@ -58,11 +63,18 @@ SEAM_INLINE uint64_t slot_xchg(uint64_t *slot, uint64_t e)
 #define seam_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define seam_add(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
 #define seam_add_acq_rel(p, v) __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL)
+#define seam_sub_release(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_RELEASE)
+#define seam_sub_acq_rel(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL)
 #define seam_or(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
 #define seam_and(p, v) __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST)
 #define seam_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define seam_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
 #define seam_fence_release() __atomic_thread_fence(__ATOMIC_RELEASE)
+
+/* Memory of the space itself, changed for a caller who asks for a sequentially consistent exchange. */
+#define seam_memory_load(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+#define seam_memory_cas(p, expected, v)                                                                                \
+    __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
 
 /* Spin locks hold the owner's tag (not 0) while taken. */
 SEAM_INLINE bool seam_trylock(uint32_t *lock, uint32_t tag)
@@ -85,6 +97,21 @@ SEAM_INLINE void seam_unlock(uint32_t *lock)
 
 #endif
 
+/* As slot_xchg, and no load after it is made before the exchange is seen. */
+#ifndef slot_xchg_fence
+static inline uint64_t slot_xchg_fence(uint64_t *slot, uint64_t e)
+{
+    uint64_t old = slot_xchg(slot, e);
+    seam_fence();
+    return old;
+}
+#endif
+
+/* Copies memory of a guest or process, which may write it meanwhile: what is torn is theirs. */
+#ifndef seam_copy
+#define seam_copy(to, from, n) memcpy((to), (from), (n))
+#endif
+
 #ifdef ASPACE_NDEBUG
 #define ASSERT(x) ((void)0)
 #else
@@ -93,5 +120,7 @@ SEAM_INLINE void seam_unlock(uint32_t *lock)
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* Makes the compiler forget what it knows of the value of a variable. */
+#define OPAQUE(x) __asm__("" : "+r"(x))
 
 #endif

@@ -351,12 +351,125 @@ static void create_two(struct env *env)
     free(other);
 }
 
+/* ------------------------------------------------------------------------------------------------ the kernel's half */
+
+enum { ENTRIES = 512, UPPER = ENTRIES - ASPACE_UPPER_ENTRIES };
+
+/* A root whose lower half is the upper half of another: what the MMU finds there, for the naive walker, which takes
+ * lower addresses only. */
+static uint64_t folded[ENTRIES] __attribute__((aligned(4096)));
+static const uint64_t folded_pa = UINT64_C(1) << 40;
+
+static const void *folded_phys(uint64_t pa)
+{
+    if (pa - folded_pa < sizeof(folded)) {
+        return (const char *)folded + (pa - folded_pa);
+    }
+    return aspace_phys_to_virt(pa);
+}
+
+static struct naive_result walk_upper(struct env *env, const struct aspace_config *kernel, uint64_t va)
+{
+    const uint64_t *root = aspace_phys_to_virt(aspace_root(env->space));
+    struct naive_result r;
+
+    memset(folded, 0, sizeof(folded));
+    memcpy(folded, root + UPPER, ASPACE_UPPER_ENTRIES * sizeof(*root));
+    naive_walk(env->config.format, kernel, folded_pa, va, folded_phys, &r);
+    return r;
+}
+
+static struct aspace *create_kernel(struct env *env, struct aspace_config *config)
+{
+    struct aspace *kernel = space_memory(env);
+
+    *config = env->config;
+    config->features |= ASPACE_FEAT_GLOBAL;
+    CHECK_OK(aspace_create(kernel, env->host, config));
+    return kernel;
+}
+
+static bool has_upper_half(enum aspace_format f)
+{
+    return f == ASPACE_FMT_X86_PT4 || f == ASPACE_FMT_X86_PT5 ||
+           (f >= ASPACE_FMT_RISCV_SV39 && f <= ASPACE_FMT_RISCV_SV57);
+}
+
+/* The kernel's leaves are seen through the upper half of a user's root, stay when that space is cleared, and survive
+ * it. */
+static void share_upper(struct env *env)
+{
+    struct aspace_config config;
+    struct aspace *kernel = create_kernel(env, &config);
+    const uint64_t *root = aspace_phys_to_virt(aspace_root(kernel));
+    uint64_t low = at(env, 1, 1), high = env->end - PAGE, pa = device_pa(env, env->span[1]);
+    struct aspace_map m = request_linear(low, PAGE, env->rw, pa), n = request_linear(high, PAGE, env->ro, pa + PAGE);
+
+    CHECK_ERROR(aspace_share_upper(env->space, NULL), ASPACE_E_INVALID);
+    CHECK_OK(aspace_map(kernel, &m, NULL));
+    if (!has_upper_half(env->config.format)) {
+        CHECK_ERROR(aspace_share_upper(env->space, root), ASPACE_E_UNSUPPORTED);
+    } else {
+        CHECK_OK(aspace_share_upper(env->space, root));
+        struct naive_result r = walk_upper(env, &config, low);
+        CHECK(r.present && !r.malformed);
+        CHECK_EQ(r.pa, pa);
+        CHECK(!walk_upper(env, &config, high).present || low >> 39 == high >> 39);
+        CHECK_OK(aspace_map(kernel, &n, NULL));
+        CHECK_OK(aspace_share_upper(env->space, root));
+        do_map(env, ASPACE_KIND_LAZY, env->base, env->end - env->base, env->rw);
+        touch(env, low, ASPACE_W);
+        touch(env, high, ASPACE_W);
+        audit(env);
+        CHECK_OK(aspace_clear(env->space));
+        audit(env);
+        CHECK_EQ(walk_upper(env, &config, low).pa, pa);
+        CHECK_EQ(walk_upper(env, &config, high).pa, pa + PAGE);
+        aspace_close(env->space);
+        CHECK_ERROR(aspace_share_upper(env->space, root), ASPACE_E_CLOSED);
+        CHECK_OK(aspace_destroy(env->space));
+        env->destroyed = true;
+        struct aspace_translation t;
+        CHECK_OK(aspace_translate(kernel, high, &t));
+        CHECK_EQ(t.pa, pa + PAGE);
+    }
+    CHECK_OK(aspace_destroy(kernel));
+    free(kernel);
+}
+
+/* Entries of the kernel's root that are no tables yet are markers of its own: nobody else's business. */
+static void share_upper_lazy(struct env *env)
+{
+    struct aspace_config config;
+    struct aspace *kernel = create_kernel(env, &config);
+    struct aspace_map m = request(ASPACE_KIND_LAZY, env->base, env->end - env->base, env->rw);
+
+    CHECK_OK(aspace_map(kernel, &m, NULL));
+    if (has_upper_half(env->config.format)) {
+        CHECK_OK(aspace_share_upper(env->space, aspace_phys_to_virt(aspace_root(kernel))));
+        const uint64_t *mine = aspace_phys_to_virt(aspace_root(env->space));
+        for (unsigned i = UPPER; i < ENTRIES; i++) {
+            CHECK_EQ(mine[i], mine[0]); /* empty, as all of the space is */
+        }
+    }
+    CHECK_OK(aspace_destroy(kernel));
+    free(kernel);
+}
+
 static const struct test tests[] = {
-    {"create_range", create_range, NEEDS_PLAIN},   {"create_refusals", create_refusals, 0},
-    {"create_accessors", create_accessors, 0},     {"create_error_names", create_error_names, NEEDS_PLAIN},
-    {"create_registers", create_registers, 0},     {"create_two", create_two, NEEDS_PLAIN},
-    {"quota_frames", quota_frames, NEEDS_PLAIN},   {"quota_tables", quota_tables, NEEDS_PLAIN},
-    {"close_answers", close_answers, NEEDS_PLAIN}, {"destroy_busy", destroy_busy, NEEDS_PLAIN},
-    {"destroy_in_steps", destroy_in_steps, 0},     {"clear_everything", clear_everything, 0},
+    {"create_range", create_range, NEEDS_PLAIN},
+    {"create_refusals", create_refusals, 0},
+    {"create_accessors", create_accessors, 0},
+    {"create_error_names", create_error_names, NEEDS_PLAIN},
+    {"create_registers", create_registers, 0},
+    {"create_two", create_two, NEEDS_PLAIN},
+    {"quota_frames", quota_frames, NEEDS_PLAIN},
+    {"quota_tables", quota_tables, NEEDS_PLAIN},
+    {"close_answers", close_answers, NEEDS_PLAIN},
+    {"destroy_busy", destroy_busy, NEEDS_PLAIN},
+    {"destroy_in_steps", destroy_in_steps, 0},
+    {"clear_everything", clear_everything, 0},
+    {"share_upper", share_upper, 0},
+    {"share_upper_lazy", share_upper_lazy, NEEDS_PLAIN},
 };
 const struct suite create_suite = SUITE(tests);

@@ -105,6 +105,12 @@ static bool leaf_size_ok(const struct walk *w, int level)
     return level <= 1 || (level == 2 && !has(w, ASPACE_FEAT_NO_1G));
 }
 
+/* Stage 1: a leaf holds for every ASID exactly if the space is to be global. */
+static void check_global(struct walk *w, bool global)
+{
+    w->r->malformed |= global != has(w, ASPACE_FEAT_GLOBAL);
+}
+
 static void mark_encrypted(struct walk *w, uint64_t e)
 {
     if ((e & w->encrypt) != 0) {
@@ -224,6 +230,9 @@ static void x86_leaf(struct walk *w, uint64_t e, int level, bool nested)
     }
     w->r->rights = rights;
     w->r->attr = x86_attr(w, e, level);
+    if (!nested) {
+        check_global(w, bit(e, 8));
+    }
     mark_encrypted(w, e);
     uint64_t pa = field_at(e & ~w->encrypt, 51, 12);
     if (level > 0) {
@@ -378,6 +387,8 @@ static void arm_leaf(struct walk *w, uint64_t e, int level, bool stage2)
     must_be_zero(w, field(e, 49, 48));
     if (stage2) {
         must_be_zero(w, field(e, 50, 50) | field(e, 11, 11));
+    } else {
+        check_global(w, !bit(e, 11));
     }
     if (!bit(e, 10) && !has(w, ASPACE_FEAT_AD)) {
         w->r->rights = 0; /* access flag fault */
@@ -483,6 +494,9 @@ static void riscv_leaf(struct walk *w, uint64_t e, int level, bool gstage)
         w->r->malformed = true; /* step 3: writable but not readable is reserved */
     }
     must_be_zero(w, field(e & ~w->encrypt, 60, 54));
+    if (!gstage) {
+        check_global(w, bit(e, 5));
+    }
     w->r->rights = riscv_rights(w, e, gstage);
     w->r->attr = riscv_attr(w, e);
     mark_encrypted(w, e);
@@ -521,6 +535,7 @@ static void riscv_walk(struct walk *w, uint64_t table, int levels, bool gstage)
             return;
         }
         must_be_zero(w, field(e, 7, 6) | field(e, 4, 4) | field(e & ~w->encrypt, 63, 54));
+        must_be_zero(w, !has(w, ASPACE_FEAT_GLOBAL) && bit(e, 5)); /* G of a table holds for all below */
         table = field(e & ~w->encrypt, 53, 10) << PAGE_LG2;
     }
 }
@@ -550,6 +565,9 @@ static void loongarch_leaf(struct walk *w, uint64_t e, int level, bool stage2)
     w->r->attr = attr_of[mat];
     w->r->rights =
         (bit(e, 61) ? 0u : (uint32_t)ASPACE_R) | (bit(e, 1) ? ASPACE_W : 0u) | (bit(e, 62) ? 0u : (uint32_t)ASPACE_X);
+    if (!stage2) {
+        check_global(w, bit(e, level > 0 ? 12 : 6));
+    }
     if (!stage2 && field(e, 3, 2) == 3) {
         w->r->rights |= ASPACE_U;
     }

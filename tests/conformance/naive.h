@@ -23,7 +23,8 @@ struct naive_result {
                              ASPACE_ATTR_ENCRYPTED; ASPACE_ATTR_COUNT for a memory type that has no name */
     uint64_t table_pa[6]; /* tables read, the root first */
     unsigned tables;
-    bool malformed;    /* reserved bits, a misconfiguration, a misaligned leaf or a broken run */
+    bool malformed; /* reserved bits, a misconfiguration, a misaligned leaf or a broken run; a leaf that is global and
+                          should not be, or the other way round */
     uint64_t entry_pa; /* where the entry is that ended the walk */
 };
 

@@ -89,7 +89,7 @@ static void add_format(enum aspace_format format)
     struct variant *v = add(format, "+all");
     v->config.features = ASPACE_FEAT_AD | ASPACE_FEAT_EXEC_ONLY | ASPACE_FEAT_SVPBMT | ASPACE_FEAT_SVNAPOT |
                          ASPACE_FEAT_CONTIG | ASPACE_FEAT_XNX | ASPACE_FEAT_MBEC | ASPACE_FEAT_VE | ASPACE_FEAT_NX |
-                         ASPACE_FEAT_FWB | ASPACE_FEAT_BBML2;
+                         ASPACE_FEAT_FWB | ASPACE_FEAT_BBML2 | ASPACE_FEAT_GLOBAL;
     v->smr = ASPACE_SMR_QSBR;
     v = add(format, "+2m");
     v->config.max_leaf_level = 2;

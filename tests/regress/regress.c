@@ -132,6 +132,26 @@ static void counted_area_counts(struct env *env)
     CHECK_EQ(c.faults, 1);
 }
 
+/* An operation that has raised the flush generation, but not looked at the active set again, asks no CPU that leaves in
+ * between; such a CPU must still flush when it comes back. It cannot tell this raise from one that did reach it. */
+static void cpu_leaves_after_a_raised_generation(struct env *env)
+{
+    uint64_t va = at(env, 1, 0);
+
+    do_map(env, ASPACE_KIND_LAZY, va, 2 * PAGE, env->rw);
+    poke(env, va + PAGE, 1);
+    cpu_enter(env, 2);
+    cpu_leave(env, 2);
+    cpu_enter(env, 1);
+    cpu_run(env, 1, va, ASPACE_R);
+    CHECK_OK(aspace_unmap(env->space, va + PAGE, PAGE));
+    CHECK(sim_cpu_caches(&env->machine.sim.cpu[1], &env->sim_space, va));
+    cpu_leave(env, 1);
+    cpu_enter(env, 1);
+    CHECK(!sim_cpu_caches(&env->machine.sim.cpu[1], &env->sim_space, va));
+    cpu_leave(env, 1);
+}
+
 static const struct test tests[] = {
     {"marker_opened_twice", marker_opened_twice, 0},
     {"map_makes_several_tables", map_makes_several_tables, 0},
@@ -142,6 +162,7 @@ static const struct test tests[] = {
     {"highest_frame_without_rights", highest_frame_without_rights, 0},
     {"length_inside_run", length_inside_run, NEEDS_RUNS},
     {"counted_area_counts", counted_area_counts, 0},
+    {"cpu_leaves_after_a_raised_generation", cpu_leaves_after_a_raised_generation, 0},
 };
 
 int main(int argc, char **argv)

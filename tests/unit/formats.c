@@ -42,7 +42,7 @@ static const uint32_t feature_sets[] = {
     ASPACE_FEAT_MBEC | ASPACE_FEAT_XNX | ASPACE_FEAT_EXEC_ONLY | ASPACE_FEAT_AD | ASPACE_FEAT_NX | ASPACE_FEAT_FWB,
     ASPACE_FEAT_NO_1G | ASPACE_FEAT_VE | ASPACE_FEAT_BBML2,
     ASPACE_FEAT_NO_2M,
-    (ASPACE_FEAT_BBML2 << 1) - 1,
+    (ASPACE_FEAT_GLOBAL << 1) - 1,
 };
 enum { FEATURE_SETS = sizeof feature_sets / sizeof *feature_sets };
 
@@ -92,13 +92,16 @@ static uint64_t expect_leaf_bits(const struct fmt *F, unsigned level, uint32_t f
 {
     switch (F->family) {
     case FMT_EPT: return ((features & ASPACE_FEAT_VE) ? UINT64_C(1) << 63 : 0) | (level ? 0x7ff : 0x77f);
-    case FMT_X86: return UINT64_C(1) << 63 | (level ? 0x10ff : 0xff);
+    case FMT_X86: return UINT64_C(1) << 63 | (level ? 0x10ff : 0xff) | ((features & ASPACE_FEAT_GLOBAL) ? 0x100 : 0);
     case FMT_ARM_S1: return UINT64_C(0x0078000000000fdf) | UINT64_C(1) << 56;
     case FMT_ARM_S2: return UINT64_C(0x00780000000007ff) | UINT64_C(1) << 56;
     case FMT_RISCV:
         return (features & ASPACE_FEAT_SVPBMT ? UINT64_C(3) << 61 : 0) | 0xdf |
+               (features & ASPACE_FEAT_GLOBAL ? 0x20 : 0) |
                (features & ASPACE_FEAT_SVNAPOT && level == 0 ? UINT64_C(1) << 63 | 0xf << 10 : 0);
-    case FMT_LOONGARCH: return UINT64_C(0x6000000000000000) | (level ? 0x5ff : 0x5bf);
+    case FMT_LOONGARCH:
+        return UINT64_C(0x6000000000000000) | (level ? 0x5ff : 0x5bf) |
+               ((features & ASPACE_FEAT_GLOBAL) ? (level ? 0x1000 : 0x40) : 0);
     case FMT_TOY: return UINT64_C(0x3ff0000000000001);
     }
     return 0;
@@ -133,6 +136,7 @@ static void check_leaf(struct subject s, unsigned level, uint64_t e, uint32_t ri
 
     CHECK(fmt_present(F, level, e), e);
     CHECK(!fmt_is_table(F, level, e), e);
+    CHECK(!fmt_points(F, level, e), e);
     CHECK(fmt_leaf_rights(F, s.C, e) == rights, e);
     CHECK(fmt_leaf_attr(F, s.C, level, e) == attr_class(F, attr), e);
 }
@@ -306,6 +310,7 @@ static void check_tables(struct subject s)
             uint64_t e = fmt_table_entry(F, s.C, pa[i]);
             CHECK(fmt_present(F, level, e), e);
             CHECK(fmt_is_table(F, level, e), e);
+            CHECK(fmt_points(F, level, e), e);
             CHECK(fmt_table_pa(F, e) == pa[i], e);
             CHECK(e == (fmt_addr_bits(F, pa[i]) | s.C->table_bits), e);
         }
@@ -339,6 +344,7 @@ static void check_absent(struct subject s)
         uint64_t data = payload_bits(F, level);
         uint64_t empty = s.C->absent[level > 0];
         CHECK(!(empty & data), empty);
+        CHECK(!fmt_points(F, level, empty) && !fmt_points(F, level, empty | data), empty);
         CHECK(!fmt_present(F, level, empty), empty);
         CHECK(!fmt_present(F, level, empty | data), empty | data);
         for (unsigned bit = 0; bit < 64; bit++)
@@ -346,6 +352,7 @@ static void check_absent(struct subject s)
         for (unsigned i = 0; i < 200; i++) {
             uint64_t e = empty | (data & random_bits());
             CHECK(!fmt_present(F, level, e), e);
+            CHECK(!fmt_points(F, level, e), e);
         }
     }
 }
@@ -392,10 +399,11 @@ static void check_geometry(const struct fmt *F)
     CHECK(F->levels >= 3 && F->levels <= FMT_LEVELS_MAX, F->levels);
     for (unsigned level = 0; level < F->levels; level++) {
         CHECK(F->shift[level] == bits, level);
-        CHECK(F->bits[level] == (F->family == FMT_TOY ? 2 : level + 1 < F->levels ? 9 : 9 + F->root_order), level);
+        unsigned root = 9u + F->root_order - signed_addresses(F);
+        CHECK(F->bits[level] == (F->family == FMT_TOY ? 2 : level + 1 < F->levels ? 9 : root), level);
         bits += F->bits[level];
     }
-    CHECK(F->input_bits == bits - signed_addresses(F), bits);
+    CHECK(F->input_bits == bits, bits);
     CHECK(F->leaf_levels & 1, F->leaf_levels);
     CHECK(F->leaf_levels < 1u << F->levels, F->leaf_levels);
     bool bbm = F->family == FMT_ARM_S1 || F->family == FMT_ARM_S2 || F->family == FMT_LOONGARCH;
@@ -518,6 +526,12 @@ static const struct golden goldens[] = {
      UINT64_C(0x40000000000800d7)},
     {&constant_LOONGARCH_S1, 0, 0, ASPACE_RW | ASPACE_U, ASPACE_ATTR_NORMAL, 0x1000, UINT64_C(0x400000000000159f)},
     {&constant_LOONGARCH_S1, 0, 1, ASPACE_RX, ASPACE_ATTR_WC, 0x200000, 0x2000e1},
+    {&constant_X86_PT4, ASPACE_FEAT_GLOBAL, 0, ASPACE_RWX, ASPACE_ATTR_NORMAL, 0x1000, 0x1163},
+    {&constant_ARM_S1_39, ASPACE_FEAT_GLOBAL, 0, ASPACE_RW, ASPACE_ATTR_DEVICE, 0x1000, UINT64_C(0x0068000000001707)},
+    {&constant_RISCV_SV39, ASPACE_FEAT_GLOBAL, 0, ASPACE_RWX, ASPACE_ATTR_NORMAL, 0x1000, 0x4ef},
+    {&constant_RISCV_SV39X4, ASPACE_FEAT_GLOBAL, 0, ASPACE_RWX, ASPACE_ATTR_NORMAL, 0x1000, 0x4df},
+    {&constant_LOONGARCH_S1, ASPACE_FEAT_GLOBAL, 0, ASPACE_RX, ASPACE_ATTR_WC, 0x1000, 0x10e1},
+    {&constant_LOONGARCH_S1, ASPACE_FEAT_GLOBAL, 1, ASPACE_RX, ASPACE_ATTR_WC, 0x200000, 0x2010e1},
 };
 
 static void check_goldens(void)

@@ -20,6 +20,11 @@ struct vcpu_regs {
     uint64_t unused;
 };
 
+/* Poison is "SMC #1" twice, which comes to EL2. As a descriptor it is valid and leads to 0x23d4000000, where no guest
+ * has memory: that comes to EL2, too. */
+enum { POISON_IMMEDIATE = 1 };
+#define POISON_SMC UINT64_C(0xd4000023)
+
 _Noreturn void guest_enter(const struct vcpu_regs *regs);
 void smc_call(uint64_t x[8]);
 extern char cpu_entry[];

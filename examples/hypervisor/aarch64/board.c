@@ -33,6 +33,7 @@ const struct arch arch = {
     .image_magic = 0x644d5241, /* "ARM\x64" */
     .guest_ram = RAM,
     .format = ASPACE_FMT_ARM_S2_40,
+    .poison = UINT64_C(0x100000001) * POISON_SMC,
     .devices = devices,
     .device_count = sizeof devices / sizeof devices[0],
 };

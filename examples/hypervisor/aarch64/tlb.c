@@ -51,6 +51,17 @@ void mmu_on(void)
     ISB();
 }
 
+/* How many there were: by address of leaves, and of tables too; of the whole VMID. */
+static struct {
+    atomic_uint leaves, tables, all;
+} flushes;
+
+void arch_report_flushes(void)
+{
+    print("invalidations: of leaves %u, with tables %u, of everything %u", atomic_load(&flushes.leaves),
+          atomic_load(&flushes.tables), atomic_load(&flushes.all));
+}
+
 /* Invalidations concern the VMID in VTTBR_EL2: a CPU that is not in the guest borrows the space's. */
 static uint64_t borrow_vmid(const struct aspace_flush *flush)
 {
@@ -60,14 +71,30 @@ static uint64_t borrow_vmid(const struct aspace_flush *flush)
     return saved;
 }
 
+/* On all CPUs, unless that is what is left out. */
+#define TLBI(name, ...)                                                                                                \
+    do {                                                                                                               \
+        if (leave_in(LEAVE_OUT_broadcast))                                                                             \
+            __asm__ volatile("tlbi " name "is" __VA_ARGS__ : "memory");                                                \
+        else                                                                                                           \
+            __asm__ volatile("tlbi " name __VA_ARGS__ : "memory");                                                     \
+    } while (0)
+
+static void barrier(enum leave_out kind)
+{
+    if (leave_in(kind))
+        __asm__ volatile("dsb ish" ::: "memory");
+}
+
 static void invalidate_by_address(const struct aspace_flush *flush)
 {
     uint64_t stride = UINT64_C(1) << flush->stride_lg2;
+    atomic_fetch_add(flush->leaf_only ? &flushes.leaves : &flushes.tables, 1);
     for (uint64_t va = flush->va & ~(stride - 1); va < flush->end; va += stride)
         if (flush->leaf_only)
-            __asm__ volatile("tlbi ipas2le1is, %0" : : "r"(va >> 12) : "memory");
+            TLBI("ipas2le1", ", %0" : : "r"(va >> 12));
         else
-            __asm__ volatile("tlbi ipas2e1is, %0" : : "r"(va >> 12) : "memory");
+            TLBI("ipas2e1", ", %0" : : "r"(va >> 12));
 }
 
 /*
@@ -78,18 +105,20 @@ static void tlb_flush(void *ctx, const struct aspace_flush *flush)
 {
     (void)ctx;
     uint64_t saved = borrow_vmid(flush);
-    __asm__ volatile("dsb ishst" ::: "memory");
+    barrier(LEAVE_OUT_dsb_store);
     if (flush->full || (flush->end - flush->va) >> flush->stride_lg2 > HYP_FENCES_MAX) {
-        if (leave_in(LEAVE_OUT_all))
-            __asm__ volatile("tlbi vmalls12e1is" ::: "memory");
+        atomic_fetch_add(&flushes.all, 1);
+        if (leave_in(LEAVE_OUT_vmalls12))
+            TLBI("vmalls12e1", ::);
     } else {
         if (leave_in(LEAVE_OUT_ipas2))
             invalidate_by_address(flush);
-        __asm__ volatile("dsb ish" ::: "memory");
+        barrier(LEAVE_OUT_dsb_between);
         if (leave_in(LEAVE_OUT_vmalle1))
-            __asm__ volatile("tlbi vmalle1is" ::: "memory");
+            TLBI("vmalle1", ::);
     }
-    __asm__ volatile("dsb ish\n isb" ::: "memory");
+    barrier(LEAVE_OUT_dsb_after);
+    ISB();
     WRITE_SYSREG("vttbr_el2", saved);
     ISB();
 }
@@ -101,7 +130,7 @@ static void tlb_flush_local(void *ctx, uint64_t tag, bool stage2)
     uint64_t saved = READ_SYSREG("vttbr_el2");
     WRITE_SYSREG("vttbr_el2", tag << VMID_SHIFT);
     ISB();
-    if (leave_in(LEAVE_OUT_all))
+    if (leave_in(LEAVE_OUT_activation))
         __asm__ volatile("dsb nshst\n tlbi vmalls12e1\n dsb nsh" ::: "memory");
     __asm__ volatile("isb" ::: "memory");
     WRITE_SYSREG("vttbr_el2", saved);

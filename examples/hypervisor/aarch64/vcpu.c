@@ -116,6 +116,8 @@ void vcpu_exit(struct vcpu_regs *regs)
     case EC_FETCH_ABORT: handle_abort(regs, esr, true); break;
     case EC_DATA_ABORT: handle_abort(regs, esr, false); break;
     case EC_SMC64:
+        if ((esr & 0xffff) == POISON_IMMEDIATE)
+            hyp_guest_is_stale(READ_SYSREG("elr_el2"));
         WRITE_SYSREG("elr_el2", READ_SYSREG("elr_el2") + 4); /* a trapped SMC has not been executed */
         psci_handle(regs);
         break;

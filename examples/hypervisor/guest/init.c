@@ -268,18 +268,25 @@ static void check_forks(uint64_t *region, size_t words, uint64_t seed, int forks
     verify(region, words, seed, "copy on write, parent");
 }
 
+/* Each page costs several invalidations on all CPUs that the process was on, and each of those takes as long as it
+ * takes an emulator to get all of these CPUs to run: less is as good on more. */
+static size_t cycle_pages(void)
+{
+    return (size_t)(CYCLE_PAGES / (cpus > 2 ? cpus : 1));
+}
+
 /*
  * Mappings come, change their rights, move, lose their contents and go. With alone set, nobody else maps memory in
  * this process, and what was unmapped must fault.
  */
 static void check_mappings(int cycles, uint64_t seed, bool alone)
 {
-    const size_t bytes = (size_t)CYCLE_PAGES * PAGE, words = bytes / sizeof(uint64_t), half = words / 2;
+    const size_t pages = cycle_pages(), bytes = pages * PAGE, words = bytes / sizeof(uint64_t), half = words / 2;
 
     for (int i = 0; i < cycles; i++) {
         uint64_t *p = map(bytes, MAP_PRIVATE, "mmap");
         uintptr_t origin = (uintptr_t)p;
-        for (size_t page = 0; page < CYCLE_PAGES; page++)
+        for (size_t page = 0; page < pages; page++)
             if (p[page * PAGE_WORDS] != 0)
                 failed("mmap: a fresh page is not zero");
         fill(p, words, seed + (uint64_t)i);

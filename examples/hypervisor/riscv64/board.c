@@ -18,6 +18,7 @@ const struct arch arch = {
     .image_magic = 0x05435352, /* "RSC\x05" */
     .guest_ram = 0x80000000,
     .format = ASPACE_FMT_RISCV_SV39X4,
+    .poison = UINT64_C(0x100000001) * POISON_HFENCE,
     .devices = devices,
     .device_count = sizeof devices / sizeof devices[0],
 };

@@ -40,6 +40,10 @@ struct vcpu_regs {
 };
 enum { A0 = 10, A1, A2, A3, A4, A5, A6, A7 };
 
+/* Poison is "HFENCE.GVMA x0, x0" twice, which comes to HS mode as a virtual-instruction exception. As an entry of a
+ * page table it has reserved bits set, which is a page fault. */
+#define POISON_HFENCE UINT64_C(0x62000073)
+
 _Noreturn void guest_enter(const struct vcpu_regs *regs);
 extern char cpu_entry[];
 extern uint64_t boot_hart;

@@ -88,6 +88,18 @@ void timer_stop(void)
     (void)sbi_call(EXT_TIME, 0, never);
 }
 
+/* Interrupts stay masked: a pending one ends WFI all the same. */
+void arch_sleep(uint64_t ticks)
+{
+    const uint64_t args[5] = {arch_ticks() + ticks};
+    (void)sbi_call(EXT_TIME, 0, args);
+    while (arch_ticks() < args[0]) {
+        __asm__ volatile("wfi" ::: "memory");
+        CLEAR_CSR("sip", 1 << INTERRUPT_SOFT);
+    }
+    timer_stop();
+}
+
 bool ipi_take(void)
 {
     return atomic_exchange(&ipi_pending[aspace_cpu_id()], 0) != 0;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Owns TLB maintenance: HFENCE.GVMA here, the firmware's remote fences elsewhere. */
+#include <stdatomic.h>
+
 #include "leave_out.h"
 #include "riscv64.h"
 
@@ -25,12 +27,24 @@ static void fence_range(const struct aspace_flush *flush)
         fence_address(va, flush->tag);
 }
 
+/* How many there were: by address of leaves, and of tables too; of the whole VMID. */
+static struct {
+    atomic_uint leaves, tables, all;
+} flushes;
+
+void arch_report_flushes(void)
+{
+    print("invalidations: of leaves %u, with tables %u, of everything %u", atomic_load(&flushes.leaves),
+          atomic_load(&flushes.tables), atomic_load(&flushes.all));
+}
+
 static void tlb_flush(void *ctx, const struct aspace_flush *flush)
 {
     (void)ctx;
     uint64_t self = UINT64_C(1) << aspace_cpu_id();
     uint64_t active = flush->active[0];
-    if (active & self && leave_in(LEAVE_OUT_all))
+    atomic_fetch_add(flush->full ? &flushes.all : flush->leaf_only ? &flushes.leaves : &flushes.tables, 1);
+    if (active & self && leave_in(LEAVE_OUT_gvma_local))
         fence_range(flush);
     if (active & ~self && leave_in(LEAVE_OUT_gvma_remote))
         sbi_fence_gvma(sbi_harts(active & ~self), flush);
@@ -40,14 +54,15 @@ static void tlb_flush_local(void *ctx, uint64_t tag, bool stage2)
 {
     (void)ctx;
     (void)stage2;
-    if (leave_in(LEAVE_OUT_all))
+    if (leave_in(LEAVE_OUT_activation))
         fence_all(tag);
 }
 
 /* A store that makes an entry valid needs no fence on other CPUs: at worst they fault once more, and come here. */
 void arch_fence_local(uint64_t va)
 {
-    __asm__ volatile(".insn r 0x73, 0, 0x31, x0, %0, x0" : : "r"(va >> 2) : "memory");
+    if (leave_in(LEAVE_OUT_spurious))
+        __asm__ volatile(".insn r 0x73, 0, 0x31, x0, %0, x0" : : "r"(va >> 2) : "memory");
 }
 
 unsigned arch_output_bits(void)

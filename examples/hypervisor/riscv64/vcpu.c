@@ -7,7 +7,7 @@
 
 enum { SSTATUS_SPIE = 1 << 5, SSTATUS_SPP = 1 << 8, SSTATUS_FS = 3 << 13, SSTATUS_VS = 3 << 9 };
 enum { HSTATUS_SPV = 1 << 7, HSTATUS_SPVP = 1 << 8 };
-enum { CAUSE_VS_ECALL = 10, CAUSE_FETCH = 20, CAUSE_LOAD = 21, CAUSE_STORE = 23 };
+enum { CAUSE_VS_ECALL = 10, CAUSE_FETCH = 20, CAUSE_LOAD = 21, CAUSE_VIRTUAL = 22, CAUSE_STORE = 23 };
 enum { HEDELEG = 0xb1ff & ~(1 << 9), HIDELEG = 1 << 2 | 1 << 6 | 1 << 10 };
 enum { HTINST_WALK_READ = 0x3000, HTINST_WALK_WRITE = 0x3020, HTINST_WALK_MASK = 0xffdf };
 enum { HENVCFG_CACHE_BLOCKS = 0xf0 };
@@ -109,6 +109,10 @@ void vcpu_exit(struct vcpu_regs *regs)
     case CAUSE_FETCH:
     case CAUSE_LOAD:
     case CAUSE_STORE: handle_fault(cause); break;
+    case CAUSE_VIRTUAL:
+        if (READ_CSR("stval") == POISON_HFENCE)
+            hyp_guest_is_stale(READ_CSR("sepc"));
+        /* fall through */
     default: fail("exit with scause=0x%lx at 0x%lx, stval=0x%lx", cause, READ_CSR("sepc"), READ_CSR("stval"));
     }
 }

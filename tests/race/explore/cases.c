@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The cases with a name: the situations that the protocol's rules were made for, each as programs of two or three
+ * CPUs. */
+#include "explore.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const struct named_case named_cases[] = {
+    /* An unlink holds every table below it, also the one that a fault is just hanging in (R1-R3). */
+    {"unlink_against_fresh_child", "small/unmap_16_16|fault_17",
+     "a table is hung into a subtree that is being unlinked"},
+    {"unlink_against_fresh_child_and_map", "small/unmap_16_16|fault_17|replace_lazy_18_8",
+     "and another operation goes on into the fresh table"},
+    {"unlink_of_deep_tree_against_fresh_child", "tables/unmap_0_48|fault_21", "two levels below what is unlinked"},
+    {"unlink_against_partial_map", "tables/unmap_0_16|map_lazy_2_1", "a map waits for a table that is unlinked"},
+    {"unlink_against_sweep", "hollow/sweep|map_lazy_12_1", "a table is reclaimed while something is mapped into it"},
+    {"fault_against_unlink", "tables/unmap_0_4|touch_2_w", "a fault fills a table that is no longer reached"},
+
+    /* R3: behind the lock phase no fault changes the shape of what is locked. */
+    {"map_behind_a_fault", "small/replace_lazy_18_8|fault_17|replace_lazy_16_16",
+     "a fault hangs a table into a marker that a range operation has passed"},
+    {"replace_against_fault_in_marker", "small/replace_lazy_5_1|fault_5", "a marker is opened while a fault fills it"},
+    {"protect_against_fault_in_marker", "small/protect_none_16_16|fault_17",
+     "a marker changes its rights while it is filled"},
+    {"spans_against_spans", "tables/protect_r_1_5|unmap_1_8|fault_5", "ranges over several tables, and a fault in one"},
+
+    /* R5, R7: nothing is armed, or mapped anew, before the flush of what was there is acknowledged. */
+    {"refill_before_flush", "small/discard_0_1|touch_0_w|touch_0_r",
+     "a page is filled anew while another CPU has the old frame"},
+    {"remap_before_flush", "small/unmap_0_1|map_lazy_0_1,touch_0_w|touch_0_r", "the same after an unmap and a map"},
+    {"two_flushes_on_one_leaf", "small/unmap_0_1|unmap_1_1|map_lazy_1_1,touch_1_w",
+     "one of two flushes in one table is done, and a third relies on the other"},
+    {"unmap_finds_empty_while_flush_is_pending", "small/unmap_0_1|unmap_0_1",
+     "what is found empty is out of the TLBs too"},
+    {"unlink_finds_empty_while_flush_is_pending", "small/unmap_0_1|unmap_0_4",
+     "the same, found by an unlink of the table"},
+    {"protect_while_flush_is_pending", "small/protect_none_0_4|protect_r_0_1",
+     "two changes of rights, one not yet flushed"},
+    {"replace_shows_no_hole", "small/replace_lazy_0_4|touch_0_w|translate_0",
+     "a CPU finds the old or the new, and never nothing"},
+    {"touch_against_unmap", "small/unmap_0_1|touch_0_w", "an access through a TLB while the page goes"},
+
+    /* Collapse and faults. */
+    {"collapse_against_fault", "small/collapse_0|fault_2", "a slot is filled while all of its table are closed"},
+    {"collapse_against_fault_and_unmap", "small/collapse_0|fault_2|unmap_1_1", "and part of the table is unmapped"},
+    {"collapse_against_protect", "small/collapse_0|protect_r_0_1", "and one page stops being like the others"},
+    {"collapse_against_write", "small/collapse_0|touch_0_w|write_2", "no write is lost to the copy"},
+    {"migrate_against_write", "small/migrate_0|touch_0_w|exchange_0", "no write is lost to the copy"},
+    {"migrate_twice", "small/migrate_0|migrate_0|read_0", "two migrations of one page, and a reader"},
+
+    /* R4: a child is published final, or born locked. */
+    {"child_published_final", "huge/protect_r_9_1|replace_lazy_9_1", "a huge leaf is split by two at once"},
+    {"child_of_marker_published_final", "small/unmap_5_1|replace_lazy_5_1", "a marker is opened by two at once"},
+    {"child_of_deep_marker_published_final", "small/protect_r_17_1|unmap_17_1|fault_17",
+     "through two levels, and a fault"},
+    {"split_against_unmap", "huge/split_8|unmap_9_1", "a split and an unmap of a part"},
+
+    /* The slot word decides. */
+    {"unmap_against_fault", "small/unmap_2_1|fault_2", "a frame that was installed a moment ago is found"},
+    {"two_faults_on_one_page", "small/fault_2|fault_2|fault_2", "one frame is installed"},
+    {"two_faults_in_one_marker", "small/fault_17|fault_21", "one table is hung in"},
+    {"fault_finds_same_marker_again", "small/fault_2|unmap_2_1,map_lazy_2_1", "a marker that goes and comes back"},
+    {"two_unmaps_of_one_table", "small/unmap_0_4|unmap_1_2", "the whole table and a part"},
+    {"read_against_unmap", "small/read_0|unmap_0_1", "a frame is not freed while it is read"},
+    {"read_against_unlink", "tables/read_0|unmap_0_16", "nor are the tables on the way"},
+    {"query_against_protect", "small/query_0|protect_r_0_1|protect_none_0_4", "slot and value are of one moment"},
+    {"hardware_flags_against_protect", "ad/touch_0_w|protect_r_0_1", "hardware sets dirty while rights change"},
+    {"hardware_flags_against_migrate", "ad/touch_0_w|migrate_0", "and while the frame does"},
+};
+
+const size_t named_count = sizeof named_cases / sizeof named_cases[0];
+
+static const struct layout *find_layout(const char *name, size_t length)
+{
+    for (size_t i = 0; i < layout_count; i++)
+        if (strlen(layouts[i].name) == length && !strncmp(layouts[i].name, name, length))
+            return &layouts[i];
+    return NULL;
+}
+
+bool case_parse(const char *text, struct test_case *c)
+{
+    size_t length = strcspn(text, "/");
+    memset(c, 0, sizeof *c);
+    c->layout = find_layout(text, length);
+    if (!c->layout || text[length] != '/') {
+        fprintf(stderr, "explore: no layout in '%s'\n", text);
+        return false;
+    }
+    c->fibers = 1;
+    for (text += length + 1; *text; text += strspn(text + length, ",") + length) {
+        struct program *p = &c->program[c->fibers - 1];
+        length = strcspn(text, ",|");
+        const struct operation *op = operation_find(text, length);
+        if (!op || p->count == PROGRAM_MAX) {
+            fprintf(stderr, "explore: no operation, or one too many: '%s'\n", text);
+            return false;
+        }
+        p->op[p->count++] = op;
+        if (text[length] == '|' && c->fibers++ == FIBERS_MAX) {
+            fprintf(stderr, "explore: more than %d CPUs\n", FIBERS_MAX);
+            return false;
+        }
+        length += text[length] == '|';
+    }
+    return true;
+}
+
+void case_print(const struct test_case *c, char *out, size_t bytes)
+{
+    size_t n = (size_t)snprintf(out, bytes, "%s/", c->layout->name);
+    for (unsigned f = 0; f < c->fibers; f++)
+        for (unsigned i = 0; i < c->program[f].count && n < bytes; i++)
+            n += (size_t)snprintf(out + n, bytes - n, "%s%s", i ? "," : f ? "|" : "", c->program[f].op[i]->name);
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Mistakes that the explorer must find, planted where the library meets the outside: in its accesses and in its HAL.
+ * And the accesses themselves. Each mistake undoes one rule that the protocol stands on.
+ */
+#include "explore.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pt/pt.h"
+
+#define CASES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+const struct mistake mistakes[] = {
+    {"exchange_in_two_steps", "an unmap takes a leaf with a load and a store", CASES("unmap_against_fault")},
+    {"compare_in_two_steps", "a fault installs with a load and a store", CASES("two_faults_on_one_page")},
+    {"stale_not_marked", "an unlinked table is not marked stale", CASES("unlink_against_sweep")},
+    {"markers_not_taken", "R3: a range operation leaves markers of upper nodes to the faults",
+     CASES("unlink_against_fresh_child", "protect_against_fault_in_marker")},
+    {"no_grace_period", "readers are not waited for", CASES("read_against_unmap", "fault_against_unlink")},
+    {"no_flush", "TLBs are not invalidated", CASES("touch_against_unmap", "refill_before_flush")},
+    {"flush_not_awaited", "an invalidation is begun and not waited for", CASES("touch_against_unmap")},
+    {"flush_after_unlock", "R7: the invalidation is made after the last unlock",
+     CASES("unmap_finds_empty_while_flush_is_pending", "remap_before_flush", "protect_while_flush_is_pending")},
+    {"walk_caches_kept", "a flush tells that no table was unlinked", CASES("fault_against_unlink")},
+    {"child_born_unlocked", "R4: the table that an operation makes is published unlocked",
+     CASES("child_published_final", "child_of_marker_published_final")},
+    {"discard_without_busy", "R5: a filled slot becomes a marker before the flush", CASES("refill_before_flush")},
+    {"nothing_locked", "tables are locked by nobody", CASES("two_unmaps_of_one_table")},
+};
+
+const size_t mistake_count = sizeof mistakes / sizeof mistakes[0];
+const struct mistake *explore_mistake;
+bool explore_has_mistake;
+
+bool mistake_is(const char *name)
+{
+    return explore_has_mistake && !strcmp(explore_mistake->name, name);
+}
+
+void mistake_plant(const char *name)
+{
+    explore_mistake = NULL;
+    for (size_t i = 0; name && i < mistake_count; i++)
+        if (!strcmp(mistakes[i].name, name))
+            explore_mistake = &mistakes[i];
+    explore_has_mistake = explore_mistake != NULL;
+    if (name && !explore_mistake) {
+        fprintf(stderr, "explore: no mistake is called %s\n", name);
+        exit(2);
+    }
+}
+
+void explore_bend(const char *text, void *value, unsigned bytes)
+{
+    if (mistake_is("no_grace_period") && strstr(text, "smr_seen"))
+        memset(value, 0, bytes);
+}
+
+bool explore_swallows(const char *text)
+{
+    if (mistake_is("flush_after_unlock") && strstr(text, "smr_seen"))
+        machine_late_flush(); /* sections end behind the last unlock, and before the release */
+    return mistake_is("stale_not_marked") && strstr(text, "->stale");
+}
+
+/* --------------------------------------------------------------------------------------------------------- accesses */
+
+static bool is_table(uint64_t e)
+{
+    return machine.host && (e & 3) == 3;
+}
+
+/* The table that an entry of the toy format points to gives up the lock it was born with. */
+static void unlock_child(uint64_t e)
+{
+    struct pt *pt = (struct pt *)(void *)machine.space; /* first member */
+    pt_child(pt, e)->lock = 0;
+}
+
+uint64_t explore_slot_load(const uint64_t *slot, const char *text, const char *where)
+{
+    explore_before(slot, EXPLORE_READ, text, where);
+    return __atomic_load_n(slot, __ATOMIC_RELAXED);
+}
+
+void explore_slot_store(uint64_t *slot, uint64_t e, const char *text, const char *where)
+{
+    explore_before(slot, EXPLORE_WRITE, text, where);
+    __atomic_store_n(slot, e, __ATOMIC_RELAXED);
+    if (explore_in_fiber() && mistake_is("child_born_unlocked") && is_table(e))
+        unlock_child(e);
+}
+
+/* Where a mistake makes an indivisible step two. */
+static bool in_two_steps(const char *mistake)
+{
+    return explore_in_fiber() && mistake_is(mistake);
+}
+
+bool explore_slot_cas(uint64_t *slot, uint64_t *expected, uint64_t e, const char *text, const char *where)
+{
+    bool taking_marker = strstr(text, "op_busy") != NULL;
+    explore_before(slot, EXPLORE_UPDATE | EXPLORE_TRY, text, where);
+    uint64_t was = __atomic_load_n(slot, __ATOMIC_RELAXED);
+    if (was != *expected) {
+        *expected = was;
+        return false;
+    }
+    explore_wrote(slot);
+    if (explore_in_fiber() && mistake_is("markers_not_taken") && taking_marker)
+        return true;
+    if (in_two_steps("compare_in_two_steps"))
+        explore_before(slot, EXPLORE_WRITE, text, where);
+    __atomic_store_n(slot, e, __ATOMIC_RELAXED);
+    if (explore_in_fiber() && mistake_is("child_born_unlocked") && is_table(e))
+        unlock_child(e);
+    return true;
+}
+
+/* The marker of the slot's own value. */
+static uint64_t marker_of(const uint64_t *slot)
+{
+    const struct pt *pt = (const struct pt *)(const void *)machine.space;
+    const struct node *n = node_at(pt->host, aspace_virt_to_phys(slot) & ~(PAGE - 1));
+    value_t v = node_value(n, (unsigned)((uintptr_t)slot % PAGE / sizeof *slot));
+    return slot_armed(&pt->C, n->level, v, area_how(value_area(pt->host, v)));
+}
+
+uint64_t explore_slot_xchg(uint64_t *slot, uint64_t e, const char *text, const char *where)
+{
+    explore_before(slot, EXPLORE_UPDATE, text, where);
+    uint64_t was = __atomic_load_n(slot, __ATOMIC_RELAXED);
+    if (explore_in_fiber() && mistake_is("discard_without_busy") && !strcmp(where, "discard_slot"))
+        e = marker_of(slot);
+    if (in_two_steps("exchange_in_two_steps"))
+        explore_before(slot, EXPLORE_WRITE, text, where);
+    __atomic_store_n(slot, e, __ATOMIC_RELAXED);
+    return was;
+}
+
+bool explore_trylock(uint32_t *lock, uint32_t tag, const char *where)
+{
+    explore_before(lock, EXPLORE_UPDATE | EXPLORE_TRY, "lock", where);
+    if (in_two_steps("nothing_locked") && !strcmp(where, "op_lock")) {
+        *lock = tag;
+        return true;
+    }
+    if (*lock)
+        return false;
+    *lock = tag;
+    explore_wrote(lock);
+    return true;
+}
+
+void explore_lock(uint32_t *lock, uint32_t tag, const char *where)
+{
+    while (!explore_trylock(lock, tag, where))
+        explore_pause();
+}
+
+void explore_unlock(uint32_t *lock, const char *where)
+{
+    explore_before(lock, EXPLORE_WRITE, "unlock", where);
+    *lock = 0;
+}

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What fibers do, and what they do it to. The space has 48 pages: slot 0 of its root has a table below with four slots
+ * of four pages each, slot 1 is one marker or a tree of small tables, slot 2 is empty or has tables that are.
+ */
+#include "explore.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { R = ASPACE_R, RW = ASPACE_RW, NONE = 0, RWX = ASPACE_RWX };
+#define LAZY ASPACE_KIND_LAZY
+#define LINEAR ASPACE_KIND_LINEAR
+#define TRAP ASPACE_KIND_TRAP
+#define EAGER ASPACE_KIND_EAGER
+
+/* Named by what they do, and first page and number of pages. */
+const struct operation operations[] = {
+    {"fault_0", OP_FAULT, 0, 1, 0, ASPACE_W},
+    {"fault_2", OP_FAULT, 2, 1, 0, ASPACE_W},
+    {"fault_5", OP_FAULT, 5, 1, 0, ASPACE_W},
+    {"fault_9", OP_FAULT, 9, 1, 0, ASPACE_R},
+    {"fault_13", OP_FAULT, 13, 1, 0, ASPACE_W},
+    {"fault_17", OP_FAULT, 17, 1, 0, ASPACE_W},
+    {"fault_21", OP_FAULT, 21, 1, 0, ASPACE_R},
+    {"touch_0_w", OP_TOUCH, 0, 1, 0, ASPACE_W},
+    {"touch_0_r", OP_TOUCH, 0, 1, 0, ASPACE_R},
+    {"touch_1_w", OP_TOUCH, 1, 1, 0, ASPACE_W},
+    {"touch_2_w", OP_TOUCH, 2, 1, 0, ASPACE_W},
+    {"touch_5_w", OP_TOUCH, 5, 1, 0, ASPACE_W},
+    {"touch_9_r", OP_TOUCH, 9, 1, 0, ASPACE_R},
+    {"touch_17_w", OP_TOUCH, 17, 1, 0, ASPACE_W},
+    {"map_lazy_0_1", OP_MAP, 0, 1, LAZY, RW},
+    {"map_lazy_1_1", OP_MAP, 1, 1, LAZY, RW},
+    {"map_lazy_2_1", OP_MAP, 2, 1, LAZY, RW},
+    {"map_lazy_12_1", OP_MAP, 12, 1, LAZY, RW},
+    {"map_lazy_12_4", OP_MAP, 12, 4, LAZY, RW},
+    {"map_linear_13_2", OP_MAP, 13, 2, LINEAR, R},
+    {"map_linear_12_4", OP_MAP, 12, 4, LINEAR, RW},
+    {"map_trap_14_1", OP_MAP, 14, 1, TRAP, NONE},
+    {"map_eager_15_1", OP_MAP, 15, 1, EAGER, RW},
+    {"map_lazy_32_16", OP_MAP, 32, 16, LAZY, RW},
+    {"map_lazy_33_4", OP_MAP, 33, 4, LAZY, RW},
+    {"map_linear_36_4", OP_MAP, 36, 4, LINEAR, RW},
+    {"replace_lazy_0_4", OP_REPLACE, 0, 4, LAZY, RW},
+    {"replace_linear_1_2", OP_REPLACE, 1, 2, LINEAR, R},
+    {"replace_trap_4_4", OP_REPLACE, 4, 4, TRAP, NONE},
+    {"replace_lazy_5_1", OP_REPLACE, 5, 1, LAZY, R},
+    {"replace_linear_0_16", OP_REPLACE, 0, 16, LINEAR, RW},
+    {"replace_lazy_9_1", OP_REPLACE, 9, 1, LAZY, RW},
+    {"replace_eager_16_4", OP_REPLACE, 16, 4, EAGER, RW},
+    {"replace_lazy_16_16", OP_REPLACE, 16, 16, LAZY, RW},
+    {"replace_lazy_18_8", OP_REPLACE, 18, 8, LAZY, R},
+    {"unmap_0_1", OP_UNMAP, 0, 1, 0, 0},
+    {"unmap_1_1", OP_UNMAP, 1, 1, 0, 0},
+    {"unmap_2_1", OP_UNMAP, 2, 1, 0, 0},
+    {"unmap_0_4", OP_UNMAP, 0, 4, 0, 0},
+    {"unmap_1_2", OP_UNMAP, 1, 2, 0, 0},
+    {"unmap_1_8", OP_UNMAP, 1, 8, 0, 0},
+    {"unmap_4_4", OP_UNMAP, 4, 4, 0, 0},
+    {"unmap_5_1", OP_UNMAP, 5, 1, 0, 0},
+    {"unmap_8_4", OP_UNMAP, 8, 4, 0, 0},
+    {"unmap_9_1", OP_UNMAP, 9, 1, 0, 0},
+    {"unmap_0_16", OP_UNMAP, 0, 16, 0, 0},
+    {"unmap_16_16", OP_UNMAP, 16, 16, 0, 0},
+    {"unmap_17_1", OP_UNMAP, 17, 1, 0, 0},
+    {"unmap_20_4", OP_UNMAP, 20, 4, 0, 0},
+    {"unmap_0_48", OP_UNMAP, 0, 48, 0, 0},
+    {"protect_none_0_4", OP_PROTECT, 0, 4, 0, NONE},
+    {"protect_r_0_1", OP_PROTECT, 0, 1, 0, R},
+    {"protect_rwx_0_4", OP_PROTECT, 0, 4, 0, RWX},
+    {"protect_r_1_5", OP_PROTECT, 1, 5, 0, R},
+    {"protect_r_4_4", OP_PROTECT, 4, 4, 0, R},
+    {"protect_none_5_1", OP_PROTECT, 5, 1, 0, NONE},
+    {"protect_r_9_1", OP_PROTECT, 9, 1, 0, R},
+    {"protect_r_0_12", OP_PROTECT, 0, 12, 0, R},
+    {"protect_r_0_16", OP_PROTECT, 0, 16, 0, R},
+    {"protect_none_16_16", OP_PROTECT, 16, 16, 0, NONE},
+    {"protect_r_17_1", OP_PROTECT, 17, 1, 0, R},
+    {"discard_0_1", OP_DISCARD, 0, 1, 0, 0},
+    {"discard_0_4", OP_DISCARD, 0, 4, 0, 0},
+    {"discard_0_16", OP_DISCARD, 0, 16, 0, 0},
+    {"discard_5_1", OP_DISCARD, 5, 1, 0, 0},
+    {"discard_16_16", OP_DISCARD, 16, 16, 0, 0},
+    {"migrate_0", OP_MIGRATE, 0, 1, 0, 0},
+    {"migrate_2", OP_MIGRATE, 2, 1, 0, 0},
+    {"migrate_5", OP_MIGRATE, 5, 1, 0, 0},
+    {"collapse_0", OP_COLLAPSE, 0, 4, 0, 0},
+    {"collapse_4", OP_COLLAPSE, 4, 4, 0, 0},
+    {"collapse_8", OP_COLLAPSE, 8, 4, 0, 0},
+    {"collapse_16", OP_COLLAPSE, 16, 4, 0, 0},
+    {"split_0", OP_SPLIT, 0, 1, 0, 0},
+    {"split_8", OP_SPLIT, 8, 1, 0, 0},
+    {"sweep", OP_SWEEP, 0, 48, 0, 0},
+    {"translate_0", OP_TRANSLATE, 0, 1, 0, 0},
+    {"translate_9", OP_TRANSLATE, 9, 1, 0, 0},
+    {"query_0", OP_QUERY, 0, 1, 0, 0},
+    {"query_5", OP_QUERY, 5, 1, 0, 0},
+    {"query_17", OP_QUERY, 17, 1, 0, 0},
+    {"next_0", OP_NEXT, 0, 1, 0, 0},
+    {"populate_0_4", OP_POPULATE, 0, 4, 0, 0},
+    {"populate_4_4", OP_POPULATE, 4, 4, 0, 0},
+    {"populate_16_8", OP_POPULATE, 16, 8, 0, 0},
+    {"read_0", OP_READ, 0, 1, 0, ASPACE_R},
+    {"read_5", OP_READ, 5, 1, 0, ASPACE_R},
+    {"write_0", OP_WRITE, 0, 1, 0, ASPACE_W},
+    {"write_2", OP_WRITE, 2, 1, 0, ASPACE_W},
+    {"write_17", OP_WRITE, 17, 1, 0, ASPACE_W},
+    {"exchange_0", OP_EXCHANGE, 0, 1, 0, ASPACE_W},
+};
+
+const size_t operation_count = sizeof operations / sizeof operations[0];
+
+const struct operation *operation_find(const char *name, size_t length)
+{
+    for (size_t i = 0; i < operation_count; i++)
+        if (strlen(operations[i].name) == length && !strncmp(operations[i].name, name, length))
+            return &operations[i];
+    return NULL;
+}
+
+bool operation_is_loose(const struct operation *op)
+{
+    return op->kind == OP_POPULATE || op->kind == OP_NEXT || op->kind == OP_SWEEP;
+}
+
+bool operation_is_composite(const struct operation *op)
+{
+    return op->kind == OP_TOUCH || op->kind == OP_READ || op->kind == OP_WRITE || op->kind == OP_EXCHANGE ||
+           op->kind == OP_POPULATE;
+}
+
+bool operation_takes(const struct operation *op)
+{
+    return op->kind == OP_MAP || op->kind == OP_REPLACE || op->kind == OP_UNMAP || op->kind == OP_PROTECT ||
+           op->kind == OP_DISCARD || op->kind == OP_MIGRATE || op->kind == OP_COLLAPSE;
+}
+
+bool operation_is_lock_free(const struct operation *op)
+{
+    return op->kind == OP_FAULT || op->kind == OP_TOUCH || op->kind == OP_TRANSLATE || op->kind == OP_QUERY ||
+           op->kind == OP_READ || operation_is_loose(op) || operation_is_composite(op);
+}
+
+/* -------------------------------------------------------------------------------------------------- performing them */
+
+static struct aspace_map request(const struct operation *op, unsigned fiber)
+{
+    bool leaves = op->what != ASPACE_KIND_TRAP;
+    return (struct aspace_map){
+        .va = op->page * PAGE,
+        .size = op->pages * PAGE,
+        .kind = op->what,
+        .rights = op->rights,
+        .max_rights = leaves ? RWX : 0,
+        .max_leaf_level = machine.layout->largest,
+        .pa = machine.device + (fiber * 64 + op->page) * PAGE,
+        .cookie = (fiber + 1) * 256 + (uint64_t)(op - operations),
+        .flags = op->kind == OP_REPLACE ? ASPACE_MAP_REPLACE : 0,
+    };
+}
+
+static uint64_t mix(const uint64_t *words)
+{
+    uint64_t hash = 0;
+    for (unsigned i = 0; i < WORDS; i++)
+        hash = hash * 1000 + (words[i] & 0xff);
+    return hash;
+}
+
+/* What a CPU does to memory that it reached: no switch may come in between, as none does in hardware, where a flush is
+ * not acknowledged before the accesses that used the translation are done. */
+static uint64_t use_memory(uint64_t pa, unsigned fiber, uint32_t access)
+{
+    uint64_t *words = aspace_phys_to_virt(pa);
+    if (!machine_owns(pa))
+        return 0;
+    uint64_t seen = mix(words);
+    explore_note((char *)words + 1, access & ASPACE_W ? EXPLORE_UPDATE : EXPLORE_READ);
+    if (access & ASPACE_W)
+        words[fiber] = fiber + 1;
+    return seen;
+}
+
+static void touch(const struct operation *op, unsigned fiber, struct result *result)
+{
+    static uint64_t place;
+    uint64_t va = op->page * PAGE, pa;
+    for (unsigned round = 0; round < 200; round++) {
+        explore_before(&place, EXPLORE_READ | EXPLORE_ALWAYS, "an access", "cpu");
+        if (machine_access(va, op->rights, &pa)) {
+            *result = (struct result){-1, use_memory(pa, fiber, op->rights)};
+            return;
+        }
+        enum aspace_fault_result r = aspace_fault(machine.space, va, op->rights, NULL);
+        if (r == ASPACE_FAULT_SPURIOUS)
+            sim_cpu_fence(&machine.port.sim.cpu[aspace_linux_cpu], &machine.sim_space, va);
+        if (r != ASPACE_FAULT_DONE && r != ASPACE_FAULT_SPURIOUS && r != ASPACE_FAULT_RETRY) {
+            *result = (struct result){(int)r, 0};
+            return;
+        }
+    }
+    explore_fail("%s faults again and again", op->name);
+}
+
+static void translate(const struct operation *op, struct result *result)
+{
+    struct aspace_translation t;
+    result->rc = aspace_translate(machine.space, op->page * PAGE, &t);
+    if (result->rc == ASPACE_OK)
+        result->value = (machine_owns(t.pa) ? 0 : t.pa) | t.rights;
+}
+
+static void query(const struct operation *op, struct result *result)
+{
+    struct aspace_area area = machine_query(op->page * PAGE, &result->rc);
+    if (result->rc)
+        return;
+    if (op->page * PAGE - area.va >= area.size)
+        explore_fail("%s tells of another place", op->name);
+    result->value = area.cookie << 16 | (uint64_t)area.kind << 8 | area.rights;
+}
+
+static void next(const struct operation *op, struct result *result)
+{
+    struct aspace_area area;
+    result->rc = aspace_next(machine.space, op->page * PAGE, &area);
+    if (result->rc == ASPACE_OK && (!area.size || area.va + area.size > PAGES * PAGE))
+        explore_fail("%s tells of a range that is none", op->name);
+}
+
+static void reach_memory(const struct operation *op, unsigned fiber, struct result *result)
+{
+    uint64_t words[WORDS] = {0}, mine = fiber + 1, expected = 7;
+    uint64_t va = op->page * PAGE;
+    bool swapped = false;
+    if (op->kind == OP_READ) {
+        result->rc = aspace_read(machine.space, va, words, sizeof words, NULL);
+        result->value = result->rc ? 0 : mix(words);
+    } else if (op->kind == OP_WRITE) {
+        result->rc = aspace_write(machine.space, va + fiber * 8, &mine, sizeof mine, NULL);
+    } else {
+        mine += 16;
+        result->rc = aspace_compare_exchange(machine.space, va + (WORDS - 1) * 8, 8, &expected, mine, &swapped);
+        result->value = result->rc ? 0 : expected << 1 | swapped;
+    }
+}
+
+static void perform(const struct operation *op, unsigned fiber, struct result *result)
+{
+    struct aspace *s = machine.space;
+    uint64_t va = op->page * PAGE, size = op->pages * PAGE;
+    struct aspace_map m = request(op, fiber);
+    switch (op->kind) {
+    case OP_FAULT: result->rc = (int)aspace_fault(s, va, op->rights, NULL); break;
+    case OP_TOUCH: touch(op, fiber, result); break;
+    case OP_MAP:
+    case OP_REPLACE: result->rc = aspace_map(s, &m, NULL); break;
+    case OP_UNMAP: result->rc = aspace_unmap(s, va, size); break;
+    case OP_PROTECT: result->rc = aspace_protect(s, va, size, op->rights); break;
+    case OP_DISCARD: result->rc = aspace_discard(s, va, size); break;
+    case OP_MIGRATE: result->rc = aspace_migrate(s, va, ASPACE_PA_NONE); break;
+    case OP_COLLAPSE: result->rc = aspace_collapse(s, va, 1); break;
+    case OP_SPLIT: result->rc = aspace_split(s, va); break;
+    case OP_SWEEP: (void)aspace_sweep(s, 64); break;
+    case OP_TRANSLATE: translate(op, result); break;
+    case OP_QUERY: query(op, result); break;
+    case OP_NEXT: next(op, result); break;
+    case OP_POPULATE: result->rc = aspace_populate(s, va, size, &result->value); break;
+    default: reach_memory(op, fiber, result); break;
+    }
+}
+
+/* Followed by a look at what is deferred, so that what may be freed is freed while others are at work. */
+void operation_run(const struct operation *op, unsigned fiber, struct result *result)
+{
+    *result = (struct result){0, 0};
+    perform(op, fiber, result);
+    if (operation_takes(op) || op->kind == OP_SWEEP)
+        aspace_drain(machine.host);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- layouts */
+
+static void must(int rc, const char *what)
+{
+    if (rc) {
+        fprintf(stderr, "explore: layout %s: %s: %d\n", machine.layout->name, what, rc);
+        exit(2);
+    }
+}
+
+static void map(enum aspace_kind kind, unsigned page, unsigned pages, unsigned largest)
+{
+    struct aspace_map m = {
+        .va = page * PAGE,
+        .size = pages * PAGE,
+        .kind = kind,
+        .rights = kind == ASPACE_KIND_TRAP ? 0 : RW,
+        .max_rights = kind == ASPACE_KIND_TRAP ? 0 : RWX,
+        .max_leaf_level = largest,
+        .pa = machine.device + (FIBERS_MAX * 64 + page) * PAGE,
+        .cookie = page + 1,
+    };
+    must(aspace_map(machine.space, &m, NULL), "map");
+}
+
+static void fill(unsigned page)
+{
+    uint64_t seven = 7;
+    must(aspace_write(machine.space, page * PAGE + (WORDS - 1) * 8, &seven, sizeof seven, NULL), "fill");
+}
+
+static void build_small(void)
+{
+    map(LAZY, 0, 4, 1);
+    map(LAZY, 4, 4, 1);
+    map(LINEAR, 8, 4, 1);
+    map(LAZY, 16, 16, 1);
+    fill(0);
+    fill(1);
+}
+
+static void build_huge(void)
+{
+    map(LAZY, 0, 4, 0);
+    map(LAZY, 4, 4, 0);
+    map(LINEAR, 8, 4, 0);
+    map(LAZY, 16, 16, 2);
+    fill(0);
+}
+
+/* One area over several tables, and tables everywhere. */
+static void build_tables(void)
+{
+    map(LAZY, 0, 8, 1);
+    map(TRAP, 9, 2, 1);
+    map(LAZY, 16, 16, 1);
+    map(LINEAR, 33, 4, 1);
+    fill(0);
+    fill(1);
+    fill(5);
+    fill(17);
+    fill(22);
+}
+
+static void build_hollow(void)
+{
+    build_small();
+    map(LINEAR, 12, 2, 1);
+    map(LAZY, 32, 2, 1);
+    must(aspace_unmap(machine.space, 12 * PAGE, 2 * PAGE), "unmap");
+    must(aspace_unmap(machine.space, 32 * PAGE, 2 * PAGE), "unmap");
+    must(aspace_unmap(machine.space, 8 * PAGE, PAGE), "unmap");
+}
+
+static void build_parked(void)
+{
+    build_small();
+    fill(2);
+    must(aspace_unmap(machine.space, 4 * PAGE, 4 * PAGE), "unmap");
+    map(LAZY, 4, 4, 0);
+    fill(5);
+    must(aspace_protect(machine.space, 0, 8 * PAGE, 0), "protect");
+    must(aspace_protect(machine.space, 9 * PAGE, PAGE, 0), "protect");
+}
+
+const struct layout layouts[] = {
+    {"small", build_small, 1, 0, ASPACE_SMR_EPOCH},
+    {"huge", build_huge, 0, 0, ASPACE_SMR_EPOCH},
+    {"tables", build_tables, 1, 0, ASPACE_SMR_EPOCH},
+    {"hollow", build_hollow, 1, 0, ASPACE_SMR_EPOCH},
+    {"parked", build_parked, 1, 0, ASPACE_SMR_EPOCH},
+    {"ad", build_small, 1, ASPACE_FEAT_AD, ASPACE_SMR_EPOCH},
+    {"runs", build_small, 1, ASPACE_FEAT_CONTIG, ASPACE_SMR_EPOCH},
+    {"qsbr", build_tables, 1, 0, ASPACE_SMR_QSBR},
+};
+
+const size_t layout_count = sizeof layouts / sizeof layouts[0];

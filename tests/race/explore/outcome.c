@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What can be seen of a space when all is done, and what it may be: that of some order of the operations, one after the
+ * other. The orders are run with the real code, and each is compared with the flat model. Owns the comparison.
+ */
+#include "explore.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "conformance/naive.h"
+
+enum { OUTCOMES_MAX = 2048 };
+
+static struct outcome seen[OUTCOMES_MAX];
+static unsigned seen_count;
+static struct outcome start;
+static bool loose, composite; /* of the case */
+
+/* Pages that are looked at: those that differ from their neighbours in some layout or under some operation. */
+static const uint8_t samples[] = {0,  1,  2,  3,  4,  5,  6,  8,  9,  10, 11, 12, 13, 14, 15, 16,
+                                  17, 18, 19, 20, 21, 22, 26, 31, 32, 33, 34, 36, 37, 40, 47};
+
+static const void *entry_at(uint64_t pa)
+{
+    return aspace_phys_to_virt(pa);
+}
+
+static void view_page(unsigned page, struct page_view *v)
+{
+    struct naive_result r;
+    int rc;
+    uint64_t va = page * PAGE;
+    struct aspace_area area = machine_query(va, &rc);
+    v->rc = rc;
+    if (rc)
+        return;
+    v->kind = (uint8_t)area.kind;
+    v->rights = (uint8_t)area.rights;
+    v->max_rights = (uint8_t)area.max_rights;
+    v->cookie = area.cookie;
+    if (!area.rights && area.max_rights && aspace_protect(machine.space, va, PAGE, area.max_rights))
+        explore_fail("page %u: the rights that were taken cannot be given back", page);
+    naive_walk(machine.config.format, &machine.config, machine.sim_space.root, va, entry_at, &r);
+    if (r.malformed)
+        explore_fail("page %u: a malformed entry", page);
+    if (!r.present)
+        return;
+    if (area.rights && r.rights != area.rights)
+        explore_fail("page %u: the leaf permits %u, the area %u", page, r.rights, area.rights);
+    if (machine_owns(r.pa)) {
+        v->filled = 1;
+        memcpy(v->word, aspace_phys_to_virt(r.pa), sizeof v->word);
+    } else {
+        v->place = r.pa;
+    }
+}
+
+/* What the layout looks like, all of it, for the flat model to begin with. */
+void outcome_start(void)
+{
+    machine_restore();
+    aspace_cpu_online(machine.host);
+    memset(&start, 0, sizeof start);
+    for (unsigned page = 0; page < PAGES; page++)
+        view_page(page, &start.page[page]);
+}
+
+void outcome_take(struct outcome *o)
+{
+    memset(o->page, 0, sizeof o->page);
+    for (unsigned i = 0; i < sizeof samples; i++)
+        view_page(samples[i], &o->page[samples[i]]);
+}
+
+/* -------------------------------------------------------------------------------------------------------- comparing */
+
+static bool same_page(const struct page_view *a, const struct page_view *b, bool with_filled)
+{
+    struct page_view x = *a, y = *b;
+    if (!with_filled)
+        x.filled = y.filled = 0;
+    return !memcmp(&x, &y, sizeof x);
+}
+
+static bool same_result(const struct operation *op, const struct result *a, const struct result *b)
+{
+    if (op->kind == OP_SWEEP || op->kind == OP_NEXT)
+        return true;
+    return a->rc == b->rc && a->value == b->value;
+}
+
+static bool same_results(const struct test_case *c, const struct outcome *a, const struct outcome *b)
+{
+    for (unsigned f = 0; f < c->fibers; f++)
+        for (unsigned i = 0; i < c->program[f].count; i++)
+            if (!same_result(c->program[f].op[i], &a->result[f][i], &b->result[f][i]))
+                return false;
+    return true;
+}
+
+static int first_difference(const struct outcome *a, const struct outcome *b)
+{
+    for (unsigned i = 0; i < sizeof samples; i++)
+        if (!same_page(&a->page[samples[i]], &b->page[samples[i]], !composite && !loose))
+            return samples[i];
+    return -1;
+}
+
+/* ------------------------------------------------------------------------------------------------ sequential orders */
+
+/* Runs operations as the order says: order[k] is the fiber whose next operation is k-th. */
+static void run_order(const struct test_case *c, const uint8_t *order, unsigned length, struct outcome *o)
+{
+    unsigned next[FIBERS_MAX] = {0};
+    machine_restore();
+    memset(o, 0, sizeof *o);
+    aspace_cpu_online(machine.host);
+    flat_begin(&start);
+    for (unsigned f = 1; f < c->fibers; f++) {
+        machine_become(f);
+        aspace_cpu_online(machine.host);
+    }
+    for (unsigned k = 0; k < length; k++) {
+        unsigned f = order[k], i = next[f]++;
+        machine_become(f);
+        machine_begin(c->program[f].op[i]);
+        operation_run(c->program[f].op[i], f, &o->result[f][i]);
+        machine_end(c->program[f].op[i], &o->result[f][i]);
+        for (unsigned g = 0; g < c->fibers; g++) {
+            machine_become(g);
+            aspace_quiescent(machine.host);
+        }
+        flat_apply(c->program[f].op[i], f, &o->result[f][i]);
+    }
+    for (unsigned f = 1; f < c->fibers; f++) {
+        machine_become(f);
+        aspace_cpu_offline(machine.host);
+    }
+    machine_check_rest();
+    outcome_take(o);
+    flat_compare(o);
+    machine_check_empty();
+}
+
+static void keep_outcome(const struct test_case *c, const struct outcome *o)
+{
+    for (unsigned i = 0; i < seen_count; i++)
+        if (same_results(c, o, &seen[i]) && first_difference(o, &seen[i]) < 0)
+            return;
+    if (seen_count == OUTCOMES_MAX)
+        explore_fail("more sequential outcomes than there is room for");
+    seen[seen_count++] = *o;
+}
+
+static void all_orders(const struct test_case *c, uint8_t *order, unsigned length, const unsigned *used)
+{
+    bool any = false;
+    for (unsigned f = 0; f < c->fibers; f++) {
+        if (used[f] == c->program[f].count)
+            continue;
+        unsigned more[FIBERS_MAX];
+        memcpy(more, used, sizeof more);
+        more[f]++;
+        order[length] = (uint8_t)f;
+        all_orders(c, order, length + 1, more);
+        any = true;
+    }
+    if (!any) {
+        struct outcome o;
+        run_order(c, order, length, &o);
+        keep_outcome(c, &o);
+    }
+}
+
+/* Range operations are atomic towards each other, towards faults and lookups slot by slot: a fiber that makes two of
+ * these beside a range operation can see it half done. */
+static bool sees_halves(const struct test_case *c)
+{
+    bool range = false, two = false;
+    for (unsigned f = 0; f < c->fibers; f++) {
+        unsigned lock_free = 0;
+        for (unsigned i = 0; i < c->program[f].count; i++) {
+            lock_free += operation_is_lock_free(c->program[f].op[i]);
+            range |= operation_takes(c->program[f].op[i]) && c->program[f].op[i]->pages > 1;
+        }
+        two |= lock_free > 1;
+    }
+    return range && two;
+}
+
+void outcomes_sequential(const struct test_case *c)
+{
+    uint8_t order[FIBERS_MAX * PROGRAM_MAX];
+    unsigned used[FIBERS_MAX] = {0};
+    seen_count = 0;
+    composite = false;
+    loose = sees_halves(c);
+    for (unsigned f = 0; f < c->fibers; f++)
+        for (unsigned i = 0; i < c->program[f].count; i++) {
+            loose |= operation_is_loose(c->program[f].op[i]);
+            composite |= operation_is_composite(c->program[f].op[i]);
+        }
+    all_orders(c, order, 0, used);
+}
+
+/* ------------------------------------------------------------------------------------------------------ the verdict */
+
+/* A change in flight for longer than a caller is made to wait is a right answer of these, if a rare one. */
+static bool may_retry(const struct operation *op, const struct result *r)
+{
+    if (op->kind == OP_FAULT)
+        return r->rc == ASPACE_FAULT_RETRY;
+    return operation_is_lock_free(op) && op->kind != OP_TOUCH && r->rc == ASPACE_E_RETRY;
+}
+
+static bool any_retry(const struct test_case *c, const struct outcome *o)
+{
+    for (unsigned f = 0; f < c->fibers; f++)
+        for (unsigned i = 0; i < c->program[f].count; i++)
+            if (may_retry(c->program[f].op[i], &o->result[f][i]))
+                return true;
+    return false;
+}
+
+/* Slot by slot: every page as some order leaves it, every answer as some order gives it. */
+static bool is_loosely_sequential(const struct test_case *c, const struct outcome *o, char *why, size_t why_bytes)
+{
+    for (unsigned s = 0; s < sizeof samples; s++) {
+        bool found = false;
+        for (unsigned i = 0; i < seen_count && !found; i++)
+            found = same_page(&o->page[samples[s]], &seen[i].page[samples[s]], false);
+        if (!found) {
+            snprintf(why, why_bytes, "page %u is as no order of the operations leaves it", samples[s]);
+            return false;
+        }
+    }
+    for (unsigned f = 0; f < c->fibers; f++)
+        for (unsigned k = 0; k < c->program[f].count; k++) {
+            const struct result *r = &o->result[f][k];
+            bool found = may_retry(c->program[f].op[k], r) || c->program[f].op[k]->kind == OP_POPULATE;
+            for (unsigned i = 0; i < seen_count && !found; i++)
+                found = same_result(c->program[f].op[k], r, &seen[i].result[f][k]);
+            if (!found) {
+                snprintf(why, why_bytes, "%s answers %d, 0x%llx, as in no order of the operations",
+                         c->program[f].op[k]->name, r->rc, (unsigned long long)r->value);
+                return false;
+            }
+        }
+    return true;
+}
+
+static void describe_page(const struct page_view *v, char *out, size_t bytes)
+{
+    if (v->rc) {
+        snprintf(out, bytes, "not mapped");
+        return;
+    }
+    snprintf(out, bytes, "kind %u, rights %u, cookie %llu, filled %u, place 0x%llx, words %llu %llu %llu %llu", v->kind,
+             v->rights, (unsigned long long)v->cookie, v->filled, (unsigned long long)v->place,
+             (unsigned long long)v->word[0], (unsigned long long)v->word[1], (unsigned long long)v->word[2],
+             (unsigned long long)v->word[3]);
+}
+
+static void explain(const struct test_case *c, const struct outcome *o, char *why, size_t why_bytes)
+{
+    char have[160], want[160];
+    size_t n = (size_t)snprintf(why, why_bytes, "no order of the operations gives this: answers");
+    for (unsigned f = 0; f < c->fibers; f++)
+        for (unsigned i = 0; i < c->program[f].count && n < why_bytes; i++)
+            n += (size_t)snprintf(why + n, why_bytes - n, " %d,0x%llx", o->result[f][i].rc,
+                                  (unsigned long long)o->result[f][i].value);
+    for (unsigned i = 0; i < seen_count; i++) {
+        if (!same_results(c, o, &seen[i]) || n >= why_bytes)
+            continue;
+        int page = first_difference(o, &seen[i]);
+        describe_page(&o->page[page], have, sizeof have);
+        describe_page(&seen[i].page[page], want, sizeof want);
+        snprintf(why + n, why_bytes - n, "; page %d: %s; in an order with these answers: %s", page, have, want);
+        return;
+    }
+}
+
+bool outcome_is_sequential(const struct test_case *c, const struct outcome *o, char *why, size_t why_bytes)
+{
+    if (loose || any_retry(c, o))
+        return is_loosely_sequential(c, o, why, why_bytes);
+    for (unsigned i = 0; i < seen_count; i++)
+        if (same_results(c, o, &seen[i]) && first_difference(o, &seen[i]) < 0)
+            return true;
+    explain(c, o, why, why_bytes);
+    return false;
+}
