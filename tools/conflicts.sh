@@ -193,7 +193,7 @@ checker . "$out/checker"
 for compiler in gcc clang; do
     # shellcheck disable=SC2086
     compile $compiler . "$out/$compiler" $sources
-    link $compiler "$out/$compiler" "$out/checker"
+    link "$compiler" "$out/$compiler" "$out/checker"
 done
 # The second format breaks before it makes.
 measure gcc x86-ept4 &
