@@ -48,6 +48,19 @@ if(ASPACE_PORT_LINUX)
   list(APPEND aspace_installed aspace-linux)
 endif()
 
+# liburcu's read sections for hosts of this process: only where that library is, and only for who asks for the target.
+find_path(ASPACE_URCU_INCLUDE urcu/urcu-memb.h)
+find_library(ASPACE_URCU_MEMB urcu-memb)
+find_library(ASPACE_URCU_COMMON urcu-common)
+mark_as_advanced(ASPACE_URCU_INCLUDE ASPACE_URCU_MEMB ASPACE_URCU_COMMON)
+if(ASPACE_PORT_LINUX AND ASPACE_URCU_INCLUDE AND ASPACE_URCU_MEMB AND ASPACE_URCU_COMMON)
+  add_library(aspace-linux-urcu STATIC EXCLUDE_FROM_ALL ${aspace_root}/port/linux/urcu/linux_urcu.c)
+  add_library(aspace::aspace-linux-urcu ALIAS aspace-linux-urcu)
+  aspace_flags(aspace-linux-urcu)
+  target_include_directories(aspace-linux-urcu SYSTEM PRIVATE ${ASPACE_URCU_INCLUDE})
+  target_link_libraries(aspace-linux-urcu PUBLIC aspace-linux ${ASPACE_URCU_MEMB} ${ASPACE_URCU_COMMON})
+endif()
+
 # A shared library has to be complete, so it brings its port along.
 if(ASPACE_SHARED)
   add_library(aspace-shared SHARED ${aspace_sources})

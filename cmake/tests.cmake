@@ -4,6 +4,9 @@
 
 file(GLOB_RECURSE files CONFIGURE_DEPENDS ${aspace_root}/tests/*.c)
 list(FILTER files EXCLUDE REGEX "/tests/(freestanding|conflicts|race/explore)/")
+if(NOT TARGET aspace-linux-urcu)
+  list(FILTER files EXCLUDE REGEX "/tests/race/urcu.c$")
+endif()
 set(mains "")
 set(support "")
 foreach(file ${files})
@@ -41,3 +44,19 @@ foreach(file ${mains})
   add_dependencies(tests ${target})
   add_test(NAME ${target} COMMAND ${target})
 endforeach()
+
+if(TARGET race-urcu)
+  target_link_libraries(race-urcu PRIVATE aspace-linux-urcu)
+endif()
+
+# The library with a point at each access to shared memory, for the schedules: as objects, so that nothing is taken from
+# the other one.
+if(TARGET race-schedule)
+  add_library(aspace-hooked OBJECT ${aspace_sources})
+  aspace_core_flags(aspace-hooked)
+  target_include_directories(aspace-hooked PRIVATE ${aspace_root}/include ${aspace_root}/port/linux ${aspace_root}/src
+    ${aspace_root}/tests)
+  target_compile_definitions(aspace-hooked PRIVATE "ASPACE_PORT_HEADER=${aspace_port_header}"
+    "ASPACE_SEAM_HEADER=\"race/seam_hook.h\"")
+  target_sources(race-schedule PRIVATE $<TARGET_OBJECTS:aspace-hooked>)
+endif()

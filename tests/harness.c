@@ -421,7 +421,8 @@ static void start_machine(struct env *env)
 
     CHECK_EQ(aspace_linux_init(&env->machine, &config), 0);
     env->host = aligned_memory(ASPACE_HOST_BYTES(env->cpus));
-    CHECK_OK(aspace_host_init(env->host, env->machine.hal, &env->machine, &host));
+    env->hal = *env->machine.hal;
+    CHECK_OK(aspace_host_init(env->host, &env->hal, &env->machine, &host));
     for (unsigned n = 0; n < env->cpus && env->variant->smr == ASPACE_SMR_QSBR && n < 1; n++) {
         aspace_cpu_online(env->host);
     }

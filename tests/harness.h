@@ -35,6 +35,7 @@ const struct variant *variants_all(size_t *count);
 struct env {
     const struct variant *variant;
     struct aspace_linux machine;
+    struct aspace_hal hal;      /* the machine's, for a test to put functions of its own into */
     struct sim_space sim_space; /* for accesses of the simulated CPUs */
     unsigned cpus;
     bool entered[8]; /* CPUs on which the space is active */

@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { KERNEL_OFFSET = 0x200000, HUGE_BYTES = 0x200000, FDT_BYTES = 0x10000, STOP_SECONDS = 5 };
+enum { KERNEL_OFFSET = 0x200000, HUGE_BYTES = 0x200000, FDT_BYTES = 0x10000, STOP_SECONDS = 5, YIELD_US = 20 };
 
 static _Alignas(ASPACE_CACHE_LINE) uint8_t host_memory[ASPACE_HOST_BYTES(HYP_CPUS_MAX)];
 static _Alignas(ASPACE_CACHE_LINE) uint8_t space_memory[ASPACE_BYTES(HYP_CPUS_MAX)];
@@ -182,7 +182,7 @@ bool hyp_guest_read(uint64_t va, void *buffer, size_t bytes)
         bool stressed = stress_explains(ticket, va) || stress_explains(ticket, va + bytes - 1);
         if (error == ASPACE_OK || !stressed)
             return error == ASPACE_OK;
-        aspace_pause();
+        arch_yield(YIELD_US);
     }
 }
 
@@ -266,12 +266,14 @@ enum hyp_verdict hyp_guest_fault(uint64_t va, uint32_t access)
     switch (result) {
     case ASPACE_FAULT_DONE: return HYP_RESUME;
     case ASPACE_FAULT_SPURIOUS: arch_fence_local(va); return HYP_RESUME;
-    case ASPACE_FAULT_RETRY: aspace_pause(); return HYP_RESUME;
+    case ASPACE_FAULT_RETRY: arch_yield(YIELD_US); return HYP_RESUME;
     case ASPACE_FAULT_TRAP: return HYP_DEVICE;
     case ASPACE_FAULT_NO_AREA:
     case ASPACE_FAULT_PERMISSION:
-        if (stress_explains(ticket, va) || atomic_load(&stopping))
+        if (stress_explains(ticket, va) || atomic_load(&stopping)) {
+            arch_yield(YIELD_US);
             return HYP_RESUME;
+        }
         /* fall through */
     default: refuse(result, va, access); return HYP_RESUME;
     }

@@ -7,7 +7,7 @@
 #include "stress.h"
 
 enum { HELD_US = 10, BETWEEN_EDITS_US = 1000 }; /* the vCPUs, which an invalidation may interrupt, must get on too */
-enum { PAGE = 4096, HUGE_LEVEL = 1, FEW_PAGES = 16, MANY_PAGES = 1024 };
+enum { PAGE = 4096, HUGE_LEVEL = 1, FEW_PAGES = 6, MANY_PAGES = 1024 };
 
 static struct stressor stressors[STRESS_MAX];
 static atomic_uint changes; /* grows whenever a range is held or let go */
@@ -91,17 +91,13 @@ static bool live_page(struct stressor *s, uint64_t *va, struct aspace_translatio
     return false;
 }
 
-/* Mostly one page, which is invalidated by address; now and then more than is worth it. */
-static uint64_t random_bytes(struct stressor *s, uint64_t va)
+/* Mostly one page. Many only where no right to fetch comes back: for each page that gets it, all CPUs are told. */
+static uint64_t random_bytes(struct stressor *s, uint64_t va, bool fetch)
 {
     uint64_t pages = 1, rest = arch.guest_ram + options.ram_bytes - window_bytes() - va;
-    switch (stress_random(s, 32)) {
-    case 0: pages = 1 + stress_random(s, MANY_PAGES); break;
-    case 1:
-    case 2:
-    case 3: pages = 1 + stress_random(s, FEW_PAGES); break;
-    default: break;
-    }
+    uint64_t dice = stress_random(s, 32);
+    if (dice < 4)
+        pages = 1 + stress_random(s, dice == 0 && fetch ? MANY_PAGES : FEW_PAGES);
     return pages * PAGE < rest ? pages * PAGE : rest;
 }
 
@@ -123,7 +119,7 @@ static void protect_for_a_moment(struct stressor *s, uint32_t rights, enum stres
     struct aspace_translation t;
     if (!live_page(s, &va, &t))
         return;
-    uint64_t bytes = random_bytes(s, va);
+    uint64_t bytes = random_bytes(s, va, rights & ASPACE_X);
     stress_hold(s, va, bytes);
     int error = aspace_protect(s->space, va, bytes, rights);
     stress_count(s, error, what);

@@ -65,6 +65,9 @@ uint64_t arch_ticks_hz(void);
 
 /* On a CPU that runs no guest: sleep so long, as far as the hardware has an alarm for it, and spin otherwise. */
 void arch_sleep(uint64_t ticks);
+
+/* On any CPU that waits for another: let that one have the host's processor for about so long, if there is a way. */
+void arch_yield(uint64_t us);
 unsigned arch_output_bits(void); /* width of host-physical addresses, 0 if the CPU does not say */
 
 /* Adds the architecture's members to the HAL: TLB and caches. */

@@ -341,7 +341,12 @@ ASPACE_MUST_CHECK int aspace_query(struct aspace *space, aspace_va_t va, struct 
  * others change them. NOT_MAPPED after the last. Cost: tables visited. */
 ASPACE_MUST_CHECK int aspace_next(struct aspace *space, aspace_va_t va, struct aspace_area *area);
 
-enum { ASPACE_FIND_DOWN = 1u << 0 }; /* highest fit below the hint instead of the lowest at or above it */
+enum {
+    ASPACE_FIND_DOWN = 1u << 0,  /* highest fit below the hint instead of the lowest at or above it */
+    ASPACE_FIND_ARENA = 1u << 1, /* begin in a part of the limit that is the calling CPU's own, where its last such find
+                                  ended, so that CPUs map into different tables; then the rest of the limit. Not with
+                                  DOWN, nor with a hint */
+};
 
 struct aspace_find {
     uint64_t size;             /* bytes, 4 KiB aligned */
@@ -351,7 +356,8 @@ struct aspace_find {
     uint32_t flags;            /* ASPACE_FIND_* */
 };
 
-/* First fit from the hint on, then in the rest of the limit. Failure: INVALID, RANGE, LIMIT (no room). */
+/* First fit from the hint on, then in the rest of the limit. Failure: INVALID, RANGE, LIMIT (no room). Cost: the tables
+ * between the hint and the fit; with ARENA, as a rule the one where the last fit was. */
 ASPACE_MUST_CHECK int aspace_find(struct aspace *space, const struct aspace_find *find, aspace_va_t *va);
 
 /* Find and map, atomically: request->va and ->size are ignored, find->size counts. *va is where. */

@@ -126,6 +126,9 @@ static void icache_sync(void *ctx, aspace_pa_t pa, uint64_t bytes)
     add(&mine(port)->icache_sync, 1);
     add(&mine(port)->icache_bytes, bytes);
     __atomic_store_n(&port->icache_last, pa, __ATOMIC_RELAXED);
+    if (port->icache_watch) {
+        port->icache_watch(port->icache_watch_ctx);
+    }
 }
 
 static void wake(void *ctx, void *waiter)

@@ -69,6 +69,8 @@ struct aspace_linux {
         struct aspace_linux_counts counts;
     } __attribute__((aligned(64))) cpu[ARENA_CPUS_MAX]; /* a line each, so that counting costs no sharing */
     aspace_pa_t icache_last;                            /* of the last icache_sync */
+    void (*icache_watch)(void *ctx);                    /* NULL, or called within each icache_sync */
+    void *icache_watch_ctx;
 };
 
 /* 0, or -1 with errno. port->hal is the HAL to use, port itself its context. One port at a time. */

@@ -379,19 +379,26 @@ static uint32_t granted(const struct op *op, unsigned level, uint64_t e)
     return fmt_present(op->F, level, e) ? fmt_leaf_rights(op->F, op->C, e) : 0;
 }
 
+/* Instructions are fetchable before the page is executable: another CPU may fetch as soon as the entry is there. A fault
+ * or hardware's flags may change the entry meanwhile, but not the frame of a leaf. */
 static void protect_slot(struct op *op, struct node *n, unsigned i, value_t v, aspace_va_t va)
 {
     uint64_t *slot = node_slots(n) + i, e = slot_load(slot), new;
+    uint32_t before, after;
+    bool synced = false;
     do {
         new = protected_slot(op, n, i, e, v);
         if (new == e)
             return;
+        before = granted(op, n->level, e);
+        after = granted(op, n->level, new);
+        if (after & ~before & ASPACE_X && !synced) {
+            sync_icache(op, fmt_output(op->F, op->C, n->level, new, i), n->level);
+            synced = true;
+        }
     } while (!slot_cas(slot, &e, new));
-    uint32_t before = granted(op, n->level, e), after = granted(op, n->level, new);
     if (before & ~after)
         gather_flush_range(&op->g, va, va + slot_span(op->F, n->level), n->level, 1);
-    if (after & ~before & ASPACE_X)
-        sync_icache(op, fmt_output(op->F, op->C, n->level, new, i), n->level);
 }
 
 /*
@@ -508,8 +515,8 @@ static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t 
         seam_add(&area->pages, 1ull << level_order(op->F, n->level));
 }
 
-/* ARMED slots of upper nodes are left to the faults, so a fault may have made a table here meanwhile: what it filled is
- * later than this discard, and its table is not ours to touch. */
+/* Whole ARMED slots of upper nodes are left to the faults. A fault may have filled one with a leaf meanwhile, which is
+ * discarded with the rest, or with a table: what is in that is later than this discard, and not ours to touch. */
 void op_commit_discard(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end)
 {
     bool mine = op_owns(op, n);

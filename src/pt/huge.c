@@ -104,7 +104,11 @@ int pt_migrate(struct pt *pt, aspace_va_t va, aspace_pa_t new_pa)
         unsigned level = seen->level, order = level_order(pt->F, level);
         enum slot_kind kind = slot_kind(pt->F, level, slot_load(node_slots(seen) + slot_index(pt->F, level, va)));
         smr_leave(pt->host);
-        if (kind != SLOT_LEAF && kind != SLOT_PARKED && kind != SLOT_BUSY)
+        if (kind == SLOT_BUSY || kind == SLOT_TABLE) { /* in an operation's hand, or opened since the walk */
+            aspace_pause();
+            continue;
+        }
+        if (kind != SLOT_LEAF && kind != SLOT_PARKED)
             return ASPACE_E_NOT_MAPPED;
         if (new_pa != ASPACE_PA_NONE && (new_pa & ((4096ull << order) - 1)))
             return ASPACE_E_INVALID;
@@ -142,11 +146,13 @@ static int lock_pair(struct op *op, struct collapse *c, unsigned level)
 {
     struct pt *pt = op->pt;
     struct node *n = find_node(pt, c->va, level);
-    if (n->level != level)
-        return ASPACE_E_UNSUPPORTED; /* nothing smaller than the level is there */
     op_lock(op, n);
     if (n->stale)
         return ASPACE_E_RETRY;
+    if (n->level != level) { /* nothing smaller than the level is there, or was when an operation had it in hand */
+        uint64_t upper = slot_load(node_slots(n) + slot_index(pt->F, n->level, c->va));
+        return slot_kind(pt->F, n->level, upper) == SLOT_TABLE ? ASPACE_E_RETRY : ASPACE_E_UNSUPPORTED;
+    }
     c->parent = n;
     c->i = slot_index(pt->F, level, c->va);
     uint64_t e = slot_load(node_slots(n) + c->i);
@@ -257,6 +263,8 @@ static int collapse_owned(struct op *op, struct collapse *c)
         gather_frame(&op->g, slot_parked_pa(F, e), order);
         slot_store(slots + k, op_busy(op, level));
     }
+    if (area_leaf_rights(c->area, VALUE_RIGHTS(c->value)) & ASPACE_X && op->pt->host->hal->icache_sync)
+        op->pt->host->hal->icache_sync(op->pt->host->ctx, c->pa, slot_span(F, c->parent->level));
     install_huge(op, c, accessed, dirty);
     return ASPACE_E_OK;
 }

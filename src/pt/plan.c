@@ -227,13 +227,17 @@ static int plan_slot(struct op *op, struct node *n, bool locked, aspace_va_t va,
         case SLOT_ARMED:
             if (!locked)
                 return OP_RESTART;
-            if (op->kind == OP_DISCARD)
+            if (op->kind == OP_DISCARD && covers(op, n->level, va, end)) {
+                op->words += words_for(value_area(op->pt->host, slot_armed_value(e)), 1); /* a fault may fill it yet */
                 return ASPACE_E_OK;
+            }
             if (op->kind != OP_MAP || op->replace) {
                 op->busied = true;
                 if (!slot_cas(slot, &e, op_busy(op, n->level)))
                     continue;
             }
+            if (op->kind == OP_DISCARD) /* BUSY, so it cannot become a leaf, for which a table would be missing */
+                return ASPACE_E_OK;
             return plan_mapped_slot(op, n, 0, va, end); /* R3: and no fault fills it now */
         case SLOT_LEAF:
         case SLOT_PARKED: return locked ? plan_mapped_slot(op, n, 1, va, end) : OP_RESTART;

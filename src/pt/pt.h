@@ -22,6 +22,7 @@ struct pt_cpu {
     uint64_t splits, collapses, migrations, retries;
     uint64_t flush_seen;   /* generation that the CPU read when it last was activated */
     aspace_va_t next_va;   /* fault-around: where a sequential fault would come next */
+    aspace_va_t find_next; /* where its last find in an arena ended */
     uint32_t window;       /* fault-around: pages */
     uint32_t active_count; /* nested activations */
     aspace_va_t flush_va;  /* R7: announced, not yet acknowledged; read by whoever locks a table that it concerns */

@@ -334,9 +334,11 @@ static enum aspace_fault_result on_slot(struct fault *f)
     case SLOT_ARMED: return on_armed(f);
     case SLOT_PARKED:
     case SLOT_LEAF: return on_filled(f);
-    default:
-        for (int i = 0; i < WALK_SPINS && slot_load(f->w.slots + f->w.index) == f->w.e; i++)
+    default: /* from the root each time: in a table that was unlinked the slot stays as it is */
+        for (int i = 0; i < WALK_SPINS && f->w.kind == SLOT_BUSY; i++) {
             aspace_pause();
+            walk_any(f->pt, f->va, &f->w);
+        }
         return FAULT_AGAIN;
     }
 }
@@ -443,49 +445,4 @@ enum aspace_fault_result aspace_fault(struct aspace *s, aspace_va_t va, uint32_t
 #undef ASPACE_X
     default: return ASPACE_FAULT_NO_AREA;
     }
-}
-
-static int populate_error(enum aspace_fault_result r)
-{
-    switch (r) {
-    case ASPACE_FAULT_DONE:
-    case ASPACE_FAULT_SPURIOUS: return ASPACE_E_OK;
-    case ASPACE_FAULT_NO_MEMORY: return ASPACE_E_NO_MEMORY;
-    case ASPACE_FAULT_CLOSED: return ASPACE_E_CLOSED;
-    case ASPACE_FAULT_NO_AREA: return ASPACE_E_NOT_MAPPED;
-    case ASPACE_FAULT_RETRY: return ASPACE_E_RETRY;
-    default: return ASPACE_E_FAULT;
-    }
-}
-
-/* What is at va: a fault's worth of work, nothing to do up to *next, or an error. */
-static int populate_at(struct aspace *s, aspace_va_t va, aspace_va_t *next)
-{
-    struct walk w;
-    smr_enter(s->pt.host);
-    walk_any(&s->pt, va, &w);
-    value_t v = w.kind == SLOT_ARMED ? slot_armed_value(w.e) : 0;
-    bool fill = VALUE_RIGHTS(v) && !(value_area(s->pt.host, v)->flags & AREA_STATIC);
-    smr_leave(s->pt.host);
-    if (w.kind == SLOT_EMPTY)
-        return ASPACE_E_NOT_MAPPED;
-    if (w.kind == SLOT_BUSY || fill) {
-        /* With the least access that the area allows: a populate fills, it does not upgrade. */
-        uint32_t rights = fill ? VALUE_RIGHTS(v) : (uint32_t)ASPACE_R;
-        return populate_error(aspace_fault(s, va, rights & (0u - rights), NULL));
-    }
-    *next = (va | (slot_span(s->pt.F, w.level) - 1)) + 1;
-    return ASPACE_E_OK;
-}
-
-int aspace_populate(struct aspace *s, aspace_va_t va, uint64_t size, uint64_t *done)
-{
-    aspace_va_t at = va, end = va + size;
-    int rc = space_check_range(s, va, size);
-    aspace_trace(populate, s, va, size);
-    while (rc == ASPACE_E_OK && at < end)
-        rc = populate_at(s, at, &at);
-    if (done)
-        *done = rc == ASPACE_E_OK ? size : at - va;
-    return rc;
 }

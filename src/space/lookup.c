@@ -482,8 +482,10 @@ int aspace_doorbell_match(struct aspace *s, aspace_va_t va, uint32_t width, uint
 
 static int check_find(const struct aspace *s, const struct aspace_find *f, aspace_va_t *lo, aspace_va_t *hi)
 {
-    if (!f || !f->size || f->size & 4095 || f->align & (f->align - 1) || (f->align && f->align < 4096) ||
-        (f->limit.va | f->limit.size) & 4095)
+    bool arena = f && f->flags & ASPACE_FIND_ARENA;
+    if (!f || f->flags & ~(uint32_t)(ASPACE_FIND_DOWN | ASPACE_FIND_ARENA) || !f->size || f->size & 4095 ||
+        f->align & (f->align - 1) || (f->align && f->align < 4096) || (f->limit.va | f->limit.size) & 4095 ||
+        (arena && (f->hint || f->flags & ASPACE_FIND_DOWN)))
         return ASPACE_E_INVALID;
     *lo = s->pt.base;
     *hi = s->pt.end;
@@ -535,6 +537,30 @@ static bool fit_down(struct pt *pt, const struct aspace_find *f, aspace_va_t fro
     return false;
 }
 
+/* The part of [lo, hi) that is this CPU's: a part each, cut at the borders of tables as large as that allows. */
+static struct aspace_range arena_of(const struct pt *pt, aspace_va_t lo, aspace_va_t hi)
+{
+    uint64_t part = (hi - lo) / pt->host->cpus, span = 4096;
+    for (unsigned level = 0; level < pt->F->levels && slot_span(pt->F, level) <= part; level++)
+        span = slot_span(pt->F, level);
+    part &= ~(span - 1);
+    aspace_va_t va = ((lo + span - 1) & ~(span - 1)) + part * aspace_cpu_id();
+    return part && va < hi ? (struct aspace_range){va, part < hi - va ? part : hi - va}
+                           : (struct aspace_range){lo, hi - lo};
+}
+
+/* In this CPU's part, from where it found room last; then anywhere. */
+static bool fit_arena(struct pt *pt, const struct aspace_find *f, aspace_va_t lo, aspace_va_t hi, aspace_va_t *va)
+{
+    struct pt_cpu *c = pt_this_cpu(pt);
+    struct aspace_range own = arena_of(pt, lo, hi);
+    aspace_va_t end = own.va + own.size, from = c->find_next >= own.va && c->find_next < end ? c->find_next : own.va;
+    bool found = fit_up(pt, f, from, end, va) || fit_up(pt, f, own.va, end, va);
+    if (found)
+        c->find_next = *va + f->size;
+    return found || fit_up(pt, f, lo, hi, va);
+}
+
 int aspace_find(struct aspace *s, const struct aspace_find *f, aspace_va_t *va)
 {
     aspace_va_t lo, hi;
@@ -545,8 +571,9 @@ int aspace_find(struct aspace *s, const struct aspace_find *f, aspace_va_t *va)
     aspace_va_t hint = f->hint ? f->hint & ~4095ull : down ? hi : lo;
     hint = hint < lo ? lo : hint > hi ? hi : hint;
     smr_enter(s->pt.host);
-    bool found = down ? fit_down(&s->pt, f, lo, hint, va) || fit_down(&s->pt, f, lo, hi, va)
-                      : fit_up(&s->pt, f, hint, hi, va) || fit_up(&s->pt, f, lo, hi, va);
+    bool found = f->flags & ASPACE_FIND_ARENA ? fit_arena(&s->pt, f, lo, hi, va)
+                 : down                       ? fit_down(&s->pt, f, lo, hint, va) || fit_down(&s->pt, f, lo, hi, va)
+                                              : fit_up(&s->pt, f, hint, hi, va) || fit_up(&s->pt, f, lo, hi, va);
     smr_leave(s->pt.host);
     return found ? ASPACE_E_OK : ASPACE_E_LIMIT;
 }

@@ -248,7 +248,11 @@ void aspace_set_tag(struct aspace *s, uint32_t tag)
     seam_add_acq_rel(&s->pt.flush_generation, 1);
 }
 
-/* Enter the sets, then read the generation; gather_flush does it in the other order. */
+/*
+ * Enter the sets, then read the generation; gather_ask does it in the other order. The generation read here is what
+ * counts as seen until the next activation, however many invalidations reach this CPU meanwhile: one that has raised it
+ * and not yet looked at the active set again would miss a CPU that leaves now.
+ */
 void aspace_activate(struct aspace *s)
 {
     struct pt *pt = &s->pt;

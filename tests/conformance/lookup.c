@@ -319,6 +319,53 @@ static void map_anywhere(struct env *env)
     CHECK_EQ(unused, where[1]);
 }
 
+/* Each CPU goes on where its last find ended, and all of them in tables of their own. */
+static void find_in_arenas(struct env *env)
+{
+    struct aspace_find find = {.size = 3 * PAGE, .flags = ASPACE_FIND_ARENA};
+    struct aspace_map m = request(ASPACE_KIND_LAZY, 0, 0, env->rw);
+    uint64_t last[4] = {0}, va, span = (env->end - env->base) / env->cpus >= 3 * env->span[1] ? env->span[1] : PAGE;
+
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned n = 0; n < env->cpus; n++) {
+            aspace_linux_become(&env->machine, n);
+            CHECK_OK(aspace_map_anywhere(env->space, &m, &find, &va));
+            CHECK(round == 0 || va == last[n] + find.size);
+            for (unsigned k = 0; k < env->cpus; k++) {
+                CHECK(k == n || last[k] == 0 || va / span != last[k] / span);
+            }
+            last[n] = va;
+        }
+    }
+    aspace_linux_become(&env->machine, 0);
+    find.hint = env->base + PAGE;
+    CHECK_ERROR(aspace_find(env->space, &find, &va), ASPACE_E_INVALID);
+    find.hint = 0;
+    find.flags |= ASPACE_FIND_DOWN;
+    CHECK_ERROR(aspace_find(env->space, &find, &va), ASPACE_E_INVALID);
+    find.flags = 4;
+    CHECK_ERROR(aspace_find(env->space, &find, &va), ASPACE_E_INVALID);
+}
+
+/* One CPU may use all of the limit, the parts of others too; and what it gave up is found again. */
+static void find_arena_overflows(struct env *env)
+{
+    uint64_t va = at(env, 1, 0), where[16], room;
+    struct aspace_find find = {.size = PAGE, .flags = ASPACE_FIND_ARENA, .limit = {va, 16 * PAGE}};
+    struct aspace_map m = request(ASPACE_KIND_GUARD, 0, 0, env->rw);
+
+    aspace_linux_become(&env->machine, 2);
+    for (unsigned n = 0; n < 16; n++) {
+        CHECK_OK(aspace_map_anywhere(env->space, &m, &find, &where[n]));
+    }
+    CHECK_EQ(where[0], va + 8 * PAGE);
+    CHECK_ERROR(aspace_find(env->space, &find, &room), ASPACE_E_LIMIT);
+    CHECK_OK(aspace_unmap(env->space, where[1], PAGE));
+    CHECK_EQ(found(env, &find), where[1]);
+    aspace_linux_become(&env->machine, 0);
+    CHECK_EQ(found(env, &find), where[1]);
+}
+
 /* ------------------------------------------------------------------------------------------- tables, counters, text */
 
 static void tables_needed(struct env *env)
@@ -403,6 +450,8 @@ static const struct test tests[] = {
     {"find_aligned", find_aligned, 0},
     {"find_whole", find_whole, 0},
     {"map_anywhere", map_anywhere, 0},
+    {"find_in_arenas", find_in_arenas, NEEDS_ROOM},
+    {"find_arena_overflows", find_arena_overflows, 0},
     {"tables_needed", tables_needed, 0},
     {"sweep_reclaims", sweep_reclaims, 0},
     {"dump_and_why", dump_and_why, 0},

@@ -40,7 +40,7 @@ static bool is_owned(const struct page *p)
 static unsigned pick_page(struct race_cpu *cpu, const struct window *w)
 {
     if (race_below(cpu, 200) == 0) {
-        cpu->hot = (unsigned)race_random(cpu) & 0xffff;
+        __atomic_store_n(&cpu->hot, (unsigned)race_random(cpu) & 0xffff, __ATOMIC_RELAXED); /* neighbours look */
     }
     unsigned near = (unsigned)race_below(cpu, race_below(cpu, 4) ? 6 : w->pages);
     return (cpu->hot + near) % w->pages;
@@ -304,17 +304,13 @@ static void own_fault(struct race_cpu *cpu, struct window *w)
 }
 
 /* As a running program: through the TLB, faults handled until the access goes through or is refused. */
-static void own_access(struct race_cpu *cpu, struct window *w)
+static void access_once(struct race_cpu *cpu, struct window *w, unsigned i)
 {
-    unsigned i = pick_page(cpu, w);
     uint32_t access = race_below(cpu, 2) ? ASPACE_W : ASPACE_R;
     enum aspace_fault_result wanted = verdict(&w->page[i], access), r = ASPACE_FAULT_DONE;
     const struct sim_space *space = &cpu->race->sim_space;
     uint64_t va = word_va(w, i), pa = 0;
 
-    if (!cpu->active) {
-        return;
-    }
     while (sim_cpu_access(cpu->sim, space, va, access, &pa) != SIM_OK && r == ASPACE_FAULT_DONE) {
         r = fault(cpu, va, access);
         sim_cpu_fence(cpu->sim, space, va);
@@ -327,10 +323,21 @@ static void own_access(struct race_cpu *cpu, struct window *w)
         return;
     }
     filled(w, i);
+    race_dawdle(cpu);
     if (access == ASPACE_W) {
         race_store(pa, *value_of(w, i) = new_value(cpu));
     } else {
         expect_value(cpu, w, i, race_load(pa));
+    }
+}
+
+static void own_access(struct race_cpu *cpu, struct window *w)
+{
+    unsigned i = pick_page(cpu, w);
+
+    for (uint64_t n = 1 + race_below(cpu, 6); cpu->active && n; n--) {
+        access_once(cpu, w, i);
+        i = race_below(cpu, 4) ? i : (i + 1) % w->pages;
     }
 }
 

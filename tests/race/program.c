@@ -53,7 +53,7 @@ static double now(void)
 
 /* ------------------------------------------------------------------------------------------------------ the threads */
 
-enum { STEPS_IN_ROUND = 400 };
+enum { STEPS_IN_ROUND = 1000 };
 
 static void toggle(struct race_cpu *cpu)
 {

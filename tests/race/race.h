@@ -134,6 +134,9 @@ void race_leave(struct race_cpu *cpu);
 /* Between any two operations: what the way of reclamation asks for. */
 void race_quiescent(struct race_cpu *cpu);
 
+/* Between a translation and the access that uses it: an instruction may take its time, and nothing is served in it. */
+void race_dawdle(struct race_cpu *cpu);
+
 uint64_t race_random(struct race_cpu *cpu);
 uint64_t race_below(struct race_cpu *cpu, uint64_t n);
 

@@ -225,6 +225,7 @@ static void shared_access(struct race_cpu *cpu)
 
     for (unsigned tries = 0; cpu->active && tries < 4; tries++) {
         if (sim_cpu_access(cpu->sim, space, va, access, &pa) == SIM_OK) {
+            race_dawdle(cpu);
             if (access == ASPACE_W) {
                 race_store(pa, word_for(cpu, va));
             } else {
@@ -284,6 +285,21 @@ static void shared_migrate(struct race_cpu *cpu)
 {
     ALLOW(aspace_migrate(cpu->race->space, pick_va(cpu), ASPACE_PA_NONE), ASPACE_E_NOT_MAPPED, ASPACE_E_UNSUPPORTED,
           ASPACE_E_NO_MEMORY);
+}
+
+/* What keeps contents and rights may be done to the pages of others: they must not notice. */
+static void shared_neighbour(struct race_cpu *cpu)
+{
+    struct race_cpu *other = &cpu->race->cpu[race_below(cpu, cpu->race->options.cpus)];
+    const struct window *w = &other->own[race_below(cpu, WINDOWS)];
+    uint64_t page = (__atomic_load_n(&other->hot, __ATOMIC_RELAXED) + race_below(cpu, 6)) % w->pages;
+
+    if (race_below(cpu, 8)) {
+        ALLOW(aspace_migrate(cpu->race->space, w->va + page * RACE_PAGE, ASPACE_PA_NONE), ASPACE_E_NOT_MAPPED,
+              ASPACE_E_UNSUPPORTED, ASPACE_E_NO_MEMORY);
+    } else {
+        ALLOW(aspace_split(cpu->race->space, w->va + page * RACE_PAGE), ASPACE_E_NOT_MAPPED);
+    }
 }
 
 static void shared_collapse(struct race_cpu *cpu)
@@ -379,10 +395,10 @@ static const struct {
     void (*run)(struct race_cpu *cpu);
     unsigned weight;
 } ops[] = {
-    OP(map, 8),       OP(batch, 1),    OP(map_anywhere, 1), OP(find, 1),    OP(unmap, 3),    OP(protect, 4),
-    OP(discard, 2),   OP(populate, 1), OP(sweep, 2),        OP(drain, 1),   OP(fault, 6),    OP(access, 12),
-    OP(read, 4),      OP(write, 6),    OP(exchange, 3),     OP(migrate, 3), OP(collapse, 1), OP(split, 1),
-    OP(translate, 8), OP(segments, 2), OP(query, 4),        OP(next, 2),    OP(limit, 2),
+    OP(map, 8),     OP(batch, 1),     OP(map_anywhere, 1), OP(find, 1),    OP(unmap, 3),    OP(protect, 4),
+    OP(discard, 2), OP(populate, 1),  OP(sweep, 2),        OP(drain, 1),   OP(fault, 6),    OP(access, 12),
+    OP(read, 4),    OP(write, 6),     OP(exchange, 3),     OP(migrate, 3), OP(collapse, 1), OP(neighbour, 4),
+    OP(split, 1),   OP(translate, 8), OP(segments, 2),     OP(query, 4),   OP(next, 2),     OP(limit, 2),
 };
 
 enum { N_OPS = sizeof(ops) / sizeof(ops[0]) };

@@ -3,6 +3,12 @@
  * The shortest way to each fault that the random and failing-allocation tests once found in the library. Owns these
  * situations, one a test; what is general is in conformance.
  */
+#define _DEFAULT_SOURCE
+
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
 #include "../harness.h"
 
 /* A marker two levels above the leaves is opened twice in one operation: the second time it is no leaf either. */
@@ -152,7 +158,132 @@ static void cpu_leaves_after_a_raised_generation(struct env *env)
     cpu_leave(env, 1);
 }
 
+/* A table that a batch has published and not yet filled belongs to the batch: another CPU that maps into it waits,
+ * and then finds that the place is taken. */
+static struct {
+    struct env *env;
+    pthread_t thread;
+    uint64_t va;
+    bool started;
+    int error;
+} rival;
+
+static void *map_beside(void *arg)
+{
+    struct aspace_map m = request(ASPACE_KIND_TRAP, rival.va, PAGE, 0);
+
+    (void)arg;
+    aspace_linux_set_cpu(1);
+    rival.error = aspace_map(rival.env->space, &m, NULL);
+    return NULL;
+}
+
+static void start_rival(void *ctx, const void *p, size_t bytes)
+{
+    struct timespec pause = {.tv_nsec = 20000000};
+
+    (void)ctx;
+    (void)p;
+    /* One entry: the table has just been published. */
+    if (!rival.started && bytes == sizeof(uint64_t)) {
+        rival.started = true;
+        CHECK_EQ(pthread_create(&rival.thread, NULL, map_beside, NULL), 0);
+        nanosleep(&pause, NULL);
+    }
+}
+
+static void batch_shares_new_table(struct env *env)
+{
+    uint64_t va = at(env, 1, 1);
+    struct aspace_map m[2];
+
+    for (unsigned i = 0; i < 2; i++) {
+        m[i] = request(ASPACE_KIND_TRAP, va + 2 * i * PAGE, 2 * PAGE, 0);
+    }
+    do_map(env, ASPACE_KIND_TRAP, at(env, 1, 0), PAGE, 0); /* the tables above */
+    memset(&rival, 0, sizeof(rival));
+    rival.env = env;
+    rival.va = va + 3 * PAGE;
+    if (env->variant->smr == ASPACE_SMR_QSBR) {
+        aspace_linux_set_cpu(1);
+        aspace_cpu_online(env->host);
+        aspace_linux_set_cpu(0);
+    }
+    env->hal.dcache_clean = start_rival;
+    CHECK_OK(aspace_map_batch(env->space, m, 2, NULL));
+    env->hal.dcache_clean = NULL;
+    CHECK(rival.started);
+    pthread_join(rival.thread, NULL);
+    CHECK_ERROR(rival.error, ASPACE_E_EXISTS);
+    if (env->variant->smr == ASPACE_SMR_QSBR) {
+        aspace_linux_set_cpu(1);
+        aspace_cpu_offline(env->host);
+        aspace_linux_set_cpu(0);
+    }
+    audit(env);
+}
+
+/* Can a page be executed at the time when its contents are made fetchable? Then it is too late. */
+struct fetch_watch {
+    struct env *env;
+    uint64_t va;
+    unsigned early, late;
+};
+
+static void watch_fetch(void *ctx)
+{
+    struct fetch_watch *w = ctx;
+    struct naive_result r = walk(w->env, w->va);
+    if (r.present && r.rights & ASPACE_X) {
+        w->late++;
+    } else {
+        w->early++;
+    }
+}
+
+static void watch_syncs(struct env *env, struct fetch_watch *w, uint64_t va)
+{
+    *w = (struct fetch_watch){.env = env, .va = va};
+    env->machine.icache_watch = watch_fetch;
+    env->machine.icache_watch_ctx = w;
+}
+
+/* Protect made a page executable first, and its contents fetchable afterwards. */
+static void executable_before_fetchable(struct env *env)
+{
+    uint64_t va = at(env, 1, 0) + PAGE;
+    struct fetch_watch w;
+    struct aspace_map m = request(ASPACE_KIND_LAZY, va, PAGE, env->rw & ~(uint32_t)ASPACE_X);
+
+    m.max_rights = ASPACE_RWX;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    poke(env, va, 0x13);
+    watch_syncs(env, &w, va);
+    CHECK_OK(aspace_protect(env->space, va, PAGE, ASPACE_RX));
+    env->machine.icache_watch = NULL;
+    CHECK_EQ(w.early, 1);
+    CHECK_EQ(w.late, 0);
+}
+
+/* Collapse copies instructions into another frame, as migrate does, and did not make them fetchable there. */
+static void collapse_makes_contents_fetchable(struct env *env)
+{
+    uint64_t va = at(env, 1, 0);
+    struct fetch_watch w;
+    struct aspace_map m = request(ASPACE_KIND_LAZY, va, env->span[1], ASPACE_RWX);
+
+    m.max_leaf_level = 1;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    poke(env, va + PAGE, 0x13);
+    watch_syncs(env, &w, va + PAGE);
+    CHECK_OK(aspace_collapse(env->space, va, 1));
+    env->machine.icache_watch = NULL;
+    CHECK_EQ(w.early, 1);
+    CHECK_EQ(w.late, 0);
+}
+
 static const struct test tests[] = {
+    {"batch_shares_new_table", batch_shares_new_table, 0},
     {"marker_opened_twice", marker_opened_twice, 0},
     {"map_makes_several_tables", map_makes_several_tables, 0},
     {"batch_fills_segments", batch_fills_segments, 0},
@@ -163,6 +294,8 @@ static const struct test tests[] = {
     {"length_inside_run", length_inside_run, NEEDS_RUNS},
     {"counted_area_counts", counted_area_counts, 0},
     {"cpu_leaves_after_a_raised_generation", cpu_leaves_after_a_raised_generation, 0},
+    {"executable_before_fetchable", executable_before_fetchable, NEEDS_PLAIN},
+    {"collapse_makes_contents_fetchable", collapse_makes_contents_fetchable, NEEDS_PLAIN | NEEDS_HUGE},
 };
 
 int main(int argc, char **argv)

@@ -445,7 +445,7 @@ static unsigned list_wounds(void)
 static bool concerned(const struct damage *d)
 {
     return (!(d->needs & RUNS) || pt->C.run_lg2) && (!(d->needs & ATTRS) || (pt->C.attr_ok & 0x1c)) &&
-           (!(d->needs & WIDE_ROOT) || node_entries(pt->F, pt->top) < 512u << pt->root->order);
+           (!(d->needs & WIDE_ROOT) || (!pt->F->upper_half && node_entries(pt->F, pt->top) < 512u << pt->root->order));
 }
 
 static void audit_finds_damage(void)

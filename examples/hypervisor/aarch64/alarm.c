@@ -52,6 +52,13 @@ static bool prepare(void)
     return true;
 }
 
+/* The interrupt controller of a CPU that runs the guest is the guest's. */
+void arch_yield(uint64_t us)
+{
+    if (aspace_cpu_id() >= hyp_vcpus())
+        arch_sleep(us * arch_ticks_hz() / 1000000);
+}
+
 /* Interrupts stay masked: a pending one ends WFI all the same, and is gone when the timer is off. */
 void arch_sleep(uint64_t ticks)
 {

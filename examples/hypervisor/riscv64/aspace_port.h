@@ -16,8 +16,14 @@ static inline unsigned hyp_cpu_id(void)
 }
 #define aspace_cpu_id() hyp_cpu_id()
 
-/* PAUSE of Zihintpause, a hint that does nothing where it is not known. */
-#define aspace_pause() __asm__ volatile(".insn i 0x0f, 0, x0, x0, 0x010" ::: "memory")
+/* PAUSE of Zihintpause, a hint that does nothing where it is not known. Whoever spins may be waited for. */
+void mail_serve(void);
+static inline void hyp_pause(void)
+{
+    __asm__ volatile(".insn i 0x0f, 0, x0, x0, 0x010" ::: "memory");
+    mail_serve();
+}
+#define aspace_pause() hyp_pause()
 
 /* Orders the store with the walks of CPUs that take a fence, or a trap and try again: the fault path does both. */
 #define aspace_walker_barrier() __asm__ volatile("fence w, rw" ::: "memory")

@@ -55,12 +55,22 @@ struct sbi_result {
 };
 struct sbi_result sbi_call(uint64_t extension, uint64_t function, const uint64_t args[5]);
 void sbi_handle(struct vcpu_regs *regs); /* the guest's call */
-void sbi_fence_gvma(uint64_t harts, const struct aspace_flush *flush);
-void sbi_fence_i(uint64_t harts);
 uint64_t sbi_harts(uint64_t cpus); /* a set of CPUs as a set of harts */
 void timer_stop(void);
 bool ipi_take(void); /* has another vCPU sent one? */
 
 bool has_sstc(void);
+
+/* ---- mail.c, and what a request asks for: tlb.c ---- */
+struct request {
+    enum { REQUEST_EVERYTHING, REQUEST_GVMA, REQUEST_VVMA, REQUEST_VVMA_ASID, REQUEST_FENCE_I } kind;
+    uint64_t va, end, stride; /* GVMA, VVMA; va == end: everything of the VMID */
+    uint64_t id;              /* VMID, or ASID of the current VMID */
+};
+void request_do(const struct request *request);
+void mail_online(void);  /* before this CPU walks the guest's tables ... */
+void mail_offline(void); /* ... and after */
+void mail_send(uint64_t cpus, const struct request *request);
+void mail_serve(void);
 
 #endif

@@ -16,8 +16,9 @@ enum {
     EXT_SRST = 0x53525354,
     EXT_DBCN = 0x4442434e,
 };
-enum { RFENCE_I = 0, RFENCE_VMA = 1, RFENCE_VMA_ASID = 2, RFENCE_GVMA_VMID = 3, RFENCE_VVMA_ASID = 5, RFENCE_VVMA = 6 };
+enum { RFENCE_I = 0, RFENCE_VMA = 1, RFENCE_VMA_ASID = 2 };
 enum { SBI_OK = 0, SBI_FAILED = -1, SBI_NOT_SUPPORTED = -2, SBI_INVALID = -3, SBI_ALREADY_AVAILABLE = -6 };
+enum { FENCE_STRIDE = 4096 };
 enum { SPEC_VERSION = 2 << 24, IMPLEMENTATION = 0xa5face };
 
 static atomic_uint ipi_pending[HYP_CPUS_MAX];
@@ -67,21 +68,6 @@ void arch_machine_off(void)
     arch_cpu_park();
 }
 
-void sbi_fence_gvma(uint64_t harts, const struct aspace_flush *flush)
-{
-    const uint64_t args[5] = {harts, 0, flush->full ? 0 : flush->va, flush->full ? UINT64_MAX : flush->end - flush->va,
-                              flush->tag};
-    struct sbi_result result = sbi_call(EXT_RFENCE, RFENCE_GVMA_VMID, args);
-    if (result.error != SBI_OK)
-        fail("the firmware refuses a remote fence: %lu", (uint64_t)-result.error);
-}
-
-void sbi_fence_i(uint64_t harts)
-{
-    const uint64_t args[5] = {harts, 0};
-    (void)sbi_call(EXT_RFENCE, RFENCE_I, args);
-}
-
 void timer_stop(void)
 {
     const uint64_t never[5] = {UINT64_MAX};
@@ -93,11 +79,16 @@ void arch_sleep(uint64_t ticks)
 {
     const uint64_t args[5] = {arch_ticks() + ticks};
     (void)sbi_call(EXT_TIME, 0, args);
-    while (arch_ticks() < args[0]) {
+    while (arch_ticks() < args[0] && !(READ_CSR("sip") & 1 << INTERRUPT_SOFT))
         __asm__ volatile("wfi" ::: "memory");
-        CLEAR_CSR("sip", 1 << INTERRUPT_SOFT);
-    }
     timer_stop();
+}
+
+/* Without Sstc the firmware's timer is the guest's. */
+void arch_yield(uint64_t us)
+{
+    if (aspace_cpu_id() >= hyp_vcpus() || has_sstc())
+        arch_sleep(us * arch_ticks_hz() / 1000000);
 }
 
 bool ipi_take(void)
@@ -167,15 +158,26 @@ static struct sbi_result send_ipi(uint64_t mask, uint64_t mask_base)
     return cpus ? sbi_call(EXT_IPI, 0, args) : (struct sbi_result){SBI_OK, 0};
 }
 
-/* The guest's first stage: fences of the VS stage, which the firmware does for the caller's VMID. */
+/* The guest's first stage: fences of the VS stage. All addresses: a size of 0, or of all ones. */
 static struct sbi_result remote_fence(uint64_t function, const uint64_t *a)
 {
-    uint64_t host = function == RFENCE_VMA ? RFENCE_VVMA : function == RFENCE_VMA_ASID ? RFENCE_VVMA_ASID : RFENCE_I;
-    uint64_t cpus = cpus_of_mask(a[0], a[1]);
-    const uint64_t args[5] = {sbi_harts(cpus), 0, a[2], a[3], a[4]};
     if (function > RFENCE_VMA_ASID)
         return (struct sbi_result){SBI_NOT_SUPPORTED, 0};
-    return cpus ? sbi_call(EXT_RFENCE, host, args) : (struct sbi_result){SBI_OK, 0};
+    uint64_t cpus = cpus_of_mask(a[0], a[1]);
+    bool all = a[3] == 0 || a[3] == UINT64_MAX;
+    struct request request = {
+        .kind = function == RFENCE_VMA        ? REQUEST_VVMA
+                : function == RFENCE_VMA_ASID ? REQUEST_VVMA_ASID
+                                              : REQUEST_FENCE_I,
+        .va = all ? 0 : a[2],
+        .end = all ? 0 : a[2] + a[3],
+        .stride = FENCE_STRIDE,
+        .id = a[4],
+    };
+    if (cpus >> aspace_cpu_id() & 1)
+        request_do(&request);
+    mail_send(cpus, &request);
+    return (struct sbi_result){SBI_OK, 0};
 }
 
 static struct sbi_result hart_state(uint64_t function, const uint64_t *a)

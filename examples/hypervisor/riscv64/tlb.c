@@ -1,30 +1,74 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns TLB maintenance: HFENCE.GVMA here, the firmware's remote fences elsewhere. */
+/* Owns TLB maintenance: fences here, and requests for them elsewhere (mail.c). */
 #include <stdatomic.h>
 
 #include "leave_out.h"
 #include "riscv64.h"
 
-/* Unlike SFENCE.VMA, the address is shifted right by two bits. By number: see riscv64.h. */
-static void fence_address(uint64_t va, uint64_t vmid)
+/* Unlike SFENCE.VMA and HFENCE.VVMA, the address is shifted right by two bits. By number: see riscv64.h. */
+static void fence_gvma(uint64_t va, uint64_t vmid)
 {
     __asm__ volatile(".insn r 0x73, 0, 0x31, x0, %0, %1" : : "r"(va >> 2), "r"(vmid) : "memory");
 }
 
-static void fence_all(uint64_t vmid)
+static void fence_gvma_all(uint64_t vmid)
 {
     __asm__ volatile(".insn r 0x73, 0, 0x31, x0, x0, %0" : : "r"(vmid) : "memory");
 }
 
-static void fence_range(const struct aspace_flush *flush)
+static void fence_vvma(uint64_t va)
 {
-    uint64_t stride = UINT64_C(1) << flush->stride_lg2;
-    if (flush->full || (flush->end - flush->va) >> flush->stride_lg2 > HYP_FENCES_MAX) {
-        fence_all(flush->tag);
+    __asm__ volatile(".insn r 0x73, 0, 0x11, x0, %0, x0" : : "r"(va) : "memory");
+}
+
+static void fence_vvma_all(void)
+{
+    __asm__ volatile(".insn r 0x73, 0, 0x11, x0, x0, x0" ::: "memory");
+}
+
+static void fence_vvma_asid(uint64_t va, uint64_t asid)
+{
+    __asm__ volatile(".insn r 0x73, 0, 0x11, x0, %0, %1" : : "r"(va), "r"(asid) : "memory");
+}
+
+static void fence_vvma_asid_all(uint64_t asid)
+{
+    __asm__ volatile(".insn r 0x73, 0, 0x11, x0, x0, %0" : : "r"(asid) : "memory");
+}
+
+static void fence_address(const struct request *r, uint64_t va)
+{
+    switch (r->kind) {
+    case REQUEST_GVMA: fence_gvma(va, r->id); break;
+    case REQUEST_VVMA: fence_vvma(va); break;
+    case REQUEST_VVMA_ASID: fence_vvma_asid(va, r->id); break;
+    default: break;
+    }
+}
+
+/* Also what needs no address. */
+static void fence_all(const struct request *r)
+{
+    switch (r->kind) {
+    case REQUEST_GVMA: fence_gvma_all(r->id); break;
+    case REQUEST_VVMA: fence_vvma_all(); break;
+    case REQUEST_VVMA_ASID: fence_vvma_asid_all(r->id); break;
+    case REQUEST_FENCE_I: __asm__ volatile("fence.i" ::: "memory"); break;
+    case REQUEST_EVERYTHING:
+        __asm__ volatile("fence.i\n .insn r 0x73, 0, 0x31, x0, x0, x0" ::: "memory");
+        fence_vvma_all();
+        break;
+    }
+}
+
+void request_do(const struct request *r)
+{
+    if (r->va == r->end || (r->end - r->va) / r->stride > HYP_FENCES_MAX) {
+        fence_all(r);
         return;
     }
-    for (uint64_t va = flush->va & ~(stride - 1); va < flush->end; va += stride)
-        fence_address(va, flush->tag);
+    for (uint64_t va = r->va & ~(r->stride - 1); va < r->end; va += r->stride)
+        fence_address(r, va);
 }
 
 /* How many there were: by address of leaves, and of tables too; of the whole VMID. */
@@ -41,13 +85,19 @@ void arch_report_flushes(void)
 static void tlb_flush(void *ctx, const struct aspace_flush *flush)
 {
     (void)ctx;
-    uint64_t self = UINT64_C(1) << aspace_cpu_id();
-    uint64_t active = flush->active[0];
+    const struct request request = {
+        .kind = REQUEST_GVMA,
+        .va = flush->full ? 0 : flush->va,
+        .end = flush->full ? 0 : flush->end,
+        .stride = UINT64_C(1) << flush->stride_lg2,
+        .id = flush->tag,
+    };
+    uint64_t self = UINT64_C(1) << aspace_cpu_id(), active = flush->active[0];
     atomic_fetch_add(flush->full ? &flushes.all : flush->leaf_only ? &flushes.leaves : &flushes.tables, 1);
     if (active & self && leave_in(LEAVE_OUT_gvma_local))
-        fence_range(flush);
+        request_do(&request);
     if (active & ~self && leave_in(LEAVE_OUT_gvma_remote))
-        sbi_fence_gvma(sbi_harts(active & ~self), flush);
+        mail_send(active & ~self, &request);
 }
 
 static void tlb_flush_local(void *ctx, uint64_t tag, bool stage2)
@@ -55,7 +105,7 @@ static void tlb_flush_local(void *ctx, uint64_t tag, bool stage2)
     (void)ctx;
     (void)stage2;
     if (leave_in(LEAVE_OUT_activation))
-        fence_all(tag);
+        fence_gvma_all(tag);
 }
 
 /* A store that makes an entry valid needs no fence on other CPUs: at worst they fault once more, and come here. */
@@ -71,22 +121,18 @@ unsigned arch_output_bits(void)
 }
 
 /*
- * FENCE.I concerns one hart. A vCPU that starts later does its own. The firmware's interrupt takes the other hart out
- * of the guest, upon which QEMU forgets all translations: so where the remote invalidation is left out, this is too.
- * (QEMU keeps what it fetches from coherent.)
+ * FENCE.I concerns one hart. A vCPU that starts later does its own. The interrupt takes the other hart out of the guest,
+ * upon which QEMU forgets all translations: so where the remote invalidation is left out, this is too. (QEMU keeps what
+ * it fetches from coherent.)
  */
 static void icache_sync(void *ctx, aspace_pa_t pa, uint64_t bytes)
 {
-    uint64_t others = 0;
     (void)ctx;
     (void)pa;
     (void)bytes;
-    for (unsigned i = 0; i < hyp_vcpus(); i++)
-        if (i != aspace_cpu_id() && hyp_vcpu_is_on(i))
-            others |= UINT64_C(1) << i;
     __asm__ volatile("fence.i" ::: "memory");
-    if (others && leave_in(LEAVE_OUT_gvma_remote))
-        sbi_fence_i(sbi_harts(others));
+    if (leave_in(LEAVE_OUT_gvma_remote))
+        mail_send((UINT64_C(1) << hyp_vcpus()) - 1, &(struct request){.kind = REQUEST_FENCE_I});
 }
 
 void arch_hal(struct aspace_hal *hal)

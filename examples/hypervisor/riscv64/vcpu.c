@@ -47,7 +47,7 @@ void arch_vcpu_enter(const struct aspace_registers *registers, uint64_t entry, u
     SET_CSR(CSR_HSTATUS, HSTATUS_SPV | HSTATUS_SPVP);
     SET_CSR("sstatus", SSTATUS_SPP | SSTATUS_SPIE | SSTATUS_FS | SSTATUS_VS);
     WRITE_CSR("sepc", entry);
-    __asm__ volatile("fence.i" ::: "memory"); /* the loader, or another CPU, wrote what runs now */
+    mail_online();
     guest_enter(&(struct vcpu_regs){.x = {[A0] = aspace_cpu_id(), [A1] = arg}});
 }
 
@@ -55,6 +55,7 @@ void arch_vcpu_unload(void)
 {
     WRITE_CSR("sie", 0);
     WRITE_CSR(CSR_HGATP, 0);
+    mail_offline();
 }
 
 void arch_vcpu_kick(unsigned cpu)
@@ -88,6 +89,7 @@ static void handle_interrupt(uint64_t number)
         return;
     }
     CLEAR_CSR("sip", 1 << INTERRUPT_SOFT);
+    mail_serve();
     if (ipi_take())
         SET_CSR(CSR_HVIP, HVIP_VSSIP);
     hyp_check_stop();

@@ -56,6 +56,16 @@ const struct named_case named_cases[] = {
      "through two levels, and a fault"},
     {"split_against_unmap", "huge/split_8|unmap_9_1", "a split and an unmap of a part"},
 
+    /* Answers are those of some order, also while another operation has the slot in hand. */
+    {"migrate_while_a_leaf_is_split", "huge/migrate_0|split_0", "a huge leaf becomes a table between two looks at it"},
+    {"migrate_while_a_table_is_replaced", "small/migrate_to_0|replace_lazy_0_4",
+     "the upper slot is taken, not the page"},
+    {"collapse_while_all_is_replaced", "small/collapse_0|replace_linear_0_16", "the upper slot is taken, not empty"},
+    {"fault_in_an_unlinked_table", "small/fault_5|unmap_0_16", "a marker that an unlink took never comes back"},
+    {"part_of_a_marker_discarded_while_it_is_filled", "huge/discard_5_1|fault_5",
+     "a marker that was passed as empty becomes a huge leaf"},
+    {"marker_discarded_while_it_is_filled", "huge/discard_16_16|fault_17", "the same for the whole of it"},
+
     /* The slot word decides. */
     {"unmap_against_fault", "small/unmap_2_1|fault_2", "a frame that was installed a moment ago is found"},
     {"two_faults_on_one_page", "small/fault_2|fault_2|fault_2", "one frame is installed"},

@@ -49,7 +49,7 @@ static bool run_case(const struct test_case *c, const struct search *search, str
     build(c->layout);
     explore_case(c, search, found);
     schedules_run += found->schedules;
-    if (!found->failed || explore_mistake || shown++ >= 12)
+    if (!found->failed || explore_mistake || shown++ >= 40)
         return !found->failed;
     case_print(c, text, sizeof text);
     printf("FAILED %s: %s\n  again: explore --case '%s' --schedule %s --verbose\n", c->name ? c->name : text,

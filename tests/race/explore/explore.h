@@ -78,6 +78,7 @@ struct layout {
     unsigned largest; /* max_leaf_level of what the layout and the operations map */
     uint32_t features;
     enum aspace_smr smr;
+    bool huge; /* how much a fault fills depends on the tables that it meets, so that is not compared */
 };
 
 extern const struct layout layouts[];
@@ -130,6 +131,7 @@ void machine_build(const struct layout *layout); /* the layout, and a copy of ev
 void machine_restore(void);
 void machine_late_flush(void); /* of the running CPU, if a mistake has left one out */
 void machine_drop(void);
+void machine_spoilt(void);
 void machine_become(unsigned cpu);
 bool machine_access(uint64_t va, uint32_t access, uint64_t *pa);      /* of the running CPU, through its TLB */
 void machine_begin(const struct operation *op);                       /* of the running CPU */
@@ -200,6 +202,7 @@ extern bool explore_verbose; /* print each access */
 bool explore_in_fiber(void);
 void explore_note(const volatile void *p, unsigned how);
 void explore_hide(bool hidden);
+void explore_nobody_waits(void); /* pauses outside of a schedule are counted from here */
 uint64_t explore_random(uint64_t *state);
 
 /* --------------------------------------------------------------------------------------------------------- mistakes */

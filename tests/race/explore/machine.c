@@ -35,6 +35,7 @@ static struct {
 } region[REGIONS_MAX];
 static unsigned regions;
 static uint64_t frames_copied; /* of the arena */
+static bool spoilt;
 
 static uint64_t tlb_word; /* stands for the TLBs in the eyes of the search */
 
@@ -326,9 +327,18 @@ void machine_build(const struct layout *layout)
         keep_cpu(&machine.port.sim.cpu[cpu]);
 }
 
+/* After a failure frames may have been written that were never given out. */
+void machine_spoilt(void)
+{
+    spoilt = true;
+}
+
 void machine_restore(void)
 {
-    for (uint64_t n = frames_copied; n < machine.port.arena.bump; n++)
+    uint64_t end = spoilt ? FRAMES - DEVICE_FRAMES : machine.port.arena.bump;
+    spoilt = false;
+    explore_nobody_waits();
+    for (uint64_t n = frames_copied; n < end; n++)
         memset(machine.port.arena.memory + n * PAGE, 0, PAGE);
     for (unsigned i = 0; i < regions; i++)
         memcpy(region[i].at, region[i].copy, region[i].bytes);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { R = ASPACE_R, RW = ASPACE_RW, NONE = 0, RWX = ASPACE_RWX };
+enum { R = ASPACE_R, RW = ASPACE_RW, NONE = 0, RWX = ASPACE_RWX, TO_GIVEN_FRAME = 99 };
 #define LAZY ASPACE_KIND_LAZY
 #define LINEAR ASPACE_KIND_LINEAR
 #define TRAP ASPACE_KIND_TRAP
@@ -86,6 +86,7 @@ const struct operation operations[] = {
     {"migrate_0", OP_MIGRATE, 0, 1, 0, 0},
     {"migrate_2", OP_MIGRATE, 2, 1, 0, 0},
     {"migrate_5", OP_MIGRATE, 5, 1, 0, 0},
+    {"migrate_to_0", OP_MIGRATE, 0, 1, 0, TO_GIVEN_FRAME},
     {"collapse_0", OP_COLLAPSE, 0, 4, 0, 0},
     {"collapse_4", OP_COLLAPSE, 4, 4, 0, 0},
     {"collapse_8", OP_COLLAPSE, 8, 4, 0, 0},
@@ -247,6 +248,21 @@ static void reach_memory(const struct operation *op, unsigned fiber, struct resu
     }
 }
 
+/* With a frame of the caller's, which stays his if it was not used. It is one that no huge leaf can take: a caller who
+ * gives a frame answers for its size. */
+static void migrate(const struct operation *op, struct result *result)
+{
+    aspace_pa_t pa = ASPACE_PA_NONE;
+    if (op->rights == TO_GIVEN_FRAME) {
+        aspace_pa_t two = machine.hal.alloc(&machine.port, 1, 0);
+        machine.hal.free(&machine.port, two, 0);
+        pa = two + PAGE;
+    }
+    result->rc = aspace_migrate(machine.space, op->page * PAGE, pa);
+    if (result->rc && pa != ASPACE_PA_NONE)
+        machine.hal.free(&machine.port, pa, 0);
+}
+
 static void perform(const struct operation *op, unsigned fiber, struct result *result)
 {
     struct aspace *s = machine.space;
@@ -260,7 +276,7 @@ static void perform(const struct operation *op, unsigned fiber, struct result *r
     case OP_UNMAP: result->rc = aspace_unmap(s, va, size); break;
     case OP_PROTECT: result->rc = aspace_protect(s, va, size, op->rights); break;
     case OP_DISCARD: result->rc = aspace_discard(s, va, size); break;
-    case OP_MIGRATE: result->rc = aspace_migrate(s, va, ASPACE_PA_NONE); break;
+    case OP_MIGRATE: migrate(op, result); break;
     case OP_COLLAPSE: result->rc = aspace_collapse(s, va, 1); break;
     case OP_SPLIT: result->rc = aspace_split(s, va); break;
     case OP_SWEEP: (void)aspace_sweep(s, 64); break;
@@ -367,14 +383,14 @@ static void build_parked(void)
 }
 
 const struct layout layouts[] = {
-    {"small", build_small, 1, 0, ASPACE_SMR_EPOCH},
-    {"huge", build_huge, 0, 0, ASPACE_SMR_EPOCH},
-    {"tables", build_tables, 1, 0, ASPACE_SMR_EPOCH},
-    {"hollow", build_hollow, 1, 0, ASPACE_SMR_EPOCH},
-    {"parked", build_parked, 1, 0, ASPACE_SMR_EPOCH},
-    {"ad", build_small, 1, ASPACE_FEAT_AD, ASPACE_SMR_EPOCH},
-    {"runs", build_small, 1, ASPACE_FEAT_CONTIG, ASPACE_SMR_EPOCH},
-    {"qsbr", build_tables, 1, 0, ASPACE_SMR_QSBR},
+    {"small", build_small, 1, 0, ASPACE_SMR_EPOCH, false},
+    {"huge", build_huge, 0, 0, ASPACE_SMR_EPOCH, true},
+    {"tables", build_tables, 1, 0, ASPACE_SMR_EPOCH, false},
+    {"hollow", build_hollow, 1, 0, ASPACE_SMR_EPOCH, false},
+    {"parked", build_parked, 1, 0, ASPACE_SMR_EPOCH, true},
+    {"ad", build_small, 1, ASPACE_FEAT_AD, ASPACE_SMR_EPOCH, false},
+    {"runs", build_small, 1, ASPACE_FEAT_CONTIG, ASPACE_SMR_EPOCH, false},
+    {"qsbr", build_tables, 1, 0, ASPACE_SMR_QSBR, false},
 };
 
 const size_t layout_count = sizeof layouts / sizeof layouts[0];

@@ -194,7 +194,7 @@ void outcomes_sequential(const struct test_case *c)
     uint8_t order[FIBERS_MAX * PROGRAM_MAX];
     unsigned used[FIBERS_MAX] = {0};
     seen_count = 0;
-    composite = false;
+    composite = c->layout->huge;
     loose = sees_halves(c);
     for (unsigned f = 0; f < c->fibers; f++)
         for (unsigned i = 0; i < c->program[f].count; i++) {

@@ -174,8 +174,10 @@ bool explore_guarded(void (*fn)(void *), void *arg, char *why, size_t why_bytes)
         fn(arg);
     guarded = false;
     run.hidden = false;
-    if (run.failed)
+    if (run.failed) {
         snprintf(why, why_bytes, "%s", run.why);
+        machine_spoilt();
+    }
     return !run.failed;
 }
 
@@ -435,6 +437,11 @@ void explore_note(const volatile void *p, unsigned how)
 void explore_hide(bool hidden)
 {
     run.hidden = hidden;
+}
+
+void explore_nobody_waits(void)
+{
+    run.idle = 0;
 }
 
 void explore_pause(void)
