@@ -180,7 +180,7 @@ planted() {
     seeded cpus-share-line src/pt/pt.h '/^struct pt_cpu {/,/^}/s/^}.*/    uint64_t odd;\n};/' '--relation far' \
         '^CONFLICT far: space-cpu.*, the same line only' '(reads|writes) active_count: aspace_activate, '
     seeded descriptors-read-on-the-way src/pt/plan.c 's/unsigned level = op->pt->top; level; level--/unsigned level = n->level; level; level = n->level/' \
-        '--relation leaves' '^CONFLICT leaves: node.L1, the same line only' 'reads level: find_top, '
+        '--relation leaves' '^CONFLICT leaves: node.L1, the same line only' 'reads level.*: find_top, '
     seeded id-from-the-host src/pt/area.c 's/IDS_IN_BLOCK = 64/IDS_IN_BLOCK = 1/' '--relation spaces --periods' \
         'map.unmap +host.lock +0 +1  X more often' '^CONFLICT spaces: host.lock, the same bytes'
     seeded builders-wait src/space/fault.c 's/(f->w.index % 255 + 1)/(f->w.index % 1 + 1)/' '--relation spaces' \
@@ -193,7 +193,7 @@ checker . "$out/checker"
 for compiler in gcc clang; do
     # shellcheck disable=SC2086
     compile $compiler . "$out/$compiler" $sources
-    link $compiler "$out/$compiler" "$out/checker"
+    link "$compiler" "$out/$compiler" "$out/checker"
 done
 # The second format breaks before it makes.
 measure gcc x86-ept4 &

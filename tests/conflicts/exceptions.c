@@ -88,6 +88,8 @@ static void read_member(struct exception *e, const char *key, char *rest)
         e->same = rest[0] == 's';
     else if (!strcmp(key, "between"))
         e->between = bits_of(rest, operation_bits);
+    else if (!strcmp(key, "sometimes"))
+        e->sometimes = bits_of(rest, operation_bits);
     else if (!strcmp(key, "cycles"))
         e->cycles = (e->between = bits_of(rest, cycle_bits)) != 0;
     else if (!strcmp(key, "and"))
@@ -197,6 +199,7 @@ unsigned exceptions_idle(uint64_t relations_run, bool cycles_run)
     for (unsigned i = 0; i < exception_count; i++) {
         const struct exception *e = &exceptions[i];
         uint64_t named = (e->between == ~0ull ? 0 : e->between) | (e->and == ~0ull ? 0 : e->and);
+        named &= ~e->sometimes;
         uint64_t where = e->cycles || e->relations == ~0ull ? 0 : e->relations;
         if (where & ~relations_run || (e->cycles && !cycles_run))
             continue;

@@ -11,6 +11,7 @@ struct exception {
     char name[NAME_BYTES];
     uint64_t relations, between, and; /* bits of relations[] and operations[]; or cycles (periods.h) */
     char line[NAME_BYTES];
+    uint64_t sometimes;     /* bits of operations[] that need it for some formats only */
     bool same;              /* the same bytes; else the line only */
     bool cycles;            /* for what cycles, not pairs, do now and then: */
     unsigned reads, writes; /* at most once in so many times; 0: never */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The port and the HAL of the conflict checker, and what lies where. Not instrumented: its accesses are nobody's. */
+/* The port and the HAL of the conflict checker, and what lies where. Not instrumented: what is done here is
+ * nobody's. */
 #include "machine.h"
 
 #include <stdio.h>
@@ -277,45 +278,37 @@ static const struct member cpu_members[] = {
 #undef M
 #define M(name) MEMBER(struct pt, name)
 static const struct member pt_members[] = {
-    M(F),
-    M(host),
-    M(root),
-    M(root_slots),
-    M(base),
-    M(end),
-    M(top),
-    M(max_level),
-    M(fault_around),
-    M(tag),
-    M(deferred),
-    M(zero_leaf),
-    M(C),
-    M(owner),
-    M(quota_tables),
-    M(quota_frames),
-    M(root_pa),
-    M(used_tables),
-    M(used_frames),
-    M(flush_generation),
-    M(active),
-    M(known),
-    M(cpu),
-    END,
+    M(F),      M(host),         M(root),         M(root_slots), M(walk_id),     M(base),        M(end),
+    M(top),    M(max_level),    M(fault_around), M(tag),        M(deferred),    M(zero_leaf),   M(C),
+    M(owner),  M(quota_tables), M(quota_frames), M(root_pa),    M(used_tables), M(used_frames), M(flush_generation),
+    M(active), M(known),        M(cpu),          END,
 };
 #undef M
 #define M(name) MEMBER(struct aspace, name)
-static const struct member space_members[] = {M(state), M(user), M(released), M(sweep_va), END};
+static const struct member space_members[] = {M(state), M(user), M(released), M(context), M(sweep_va), END};
 #undef M
 #define M(name) MEMBER(struct pt_cpu, name)
 static const struct member pt_cpu_members[] = {
-    M(faults),     M(tables),  M(frames),     M(flushes), M(full_flushes), M(flushed_entries), M(splits), M(collapses),
-    M(migrations), M(retries), M(flush_seen), M(next_va), M(window),       M(active_count),    END,
+    M(faults),    M(tables),     M(frames),  M(flushes),    M(full_flushes), M(flushed_entries), M(splits),
+    M(collapses), M(migrations), M(retries), M(flush_seen), M(next_va),      M(window),          M(active_count),
+    M(flush_va),  M(flush_end),  END,
 };
 #undef M
 #define M(name) MEMBER(struct node, name)
 static const struct member node_members[] = {
-    M(lock),  M(seq),   M(count), M(n_segs), M(stale), M(doomed), M(building),
-    M(level), M(order), M(dense), M(next),   M(segs),  END,
+    M(lock),
+    M(seq),
+    M(count),
+    M(n_segs),
+    M(stale),
+    M(doomed),
+    M(building),
+    M(flushing),
+    {"level,order", offsetof(struct node, flushing) + 1, 1},
+    /* bits of one byte */ M(dense),
+    M(next),
+    M(segs),
+    END,
 };
 #undef M
 #define M(name) MEMBER(struct area, name)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The machine under the operations: a host of 64 CPUs, two spaces and room for two more, a free list of frames for each
+ * The machine under the operations: a host of 64 CPUs, two spaces and room for two more, frames from one free list a
  * CPU, and the names of everything that lies in memory. One thread takes the part of each CPU in turn. Must not know
  * the operations.
  */
