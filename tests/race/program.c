@@ -19,7 +19,7 @@ static struct {
     enum race_mistake mistake;
     unsigned cpus;
     bool verbose;
-} options = {.seed = 1, .seconds = 10, .cpus = RACE_CPUS};
+} options = {.seed = 1, .seconds = 4, .cpus = RACE_CPUS};
 
 static struct race race;
 

@@ -6,7 +6,9 @@
 #include "race/race.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <aspace/tag.h>
@@ -164,6 +166,137 @@ static void test_come_and_go(void)
     race_close(&race);
 }
 
+/* --------------------------------------------------------------------------------------- mapped before acknowledged */
+
+static uint64_t slow_state; /* 1: CPU 2 has its translation, 2: it is about to serve */
+
+/* CPU 0 unmaps what CPU 2 is using at the moment; the lock is dropped meanwhile. CPU 1, which maps the same address, may
+ * return only when nobody can use the old translation any more. */
+static void map_while_pending(struct race_cpu *cpu)
+{
+    struct timespec pause = {.tv_nsec = 2000000};
+    uint64_t pa;
+    struct aspace_area area;
+
+    race_enter(cpu);
+    if (cpu->id == 0) {
+        map_lazy(cpu, 0, RACE_PAGE);
+    }
+    meet(cpu, 3);
+    if (cpu->id == 2) {
+        RACE_CHECK(cpu, reach(cpu, 0, ASPACE_W, &pa));
+        __atomic_store_n(&slow_state, 1, __ATOMIC_RELEASE);
+        nanosleep(&pause, NULL);
+        race_store(pa, 1);
+        __atomic_store_n(&slow_state, 2, __ATOMIC_RELEASE);
+        return;
+    }
+    while (__atomic_load_n(&slow_state, __ATOMIC_ACQUIRE) == 0) {
+        aspace_pause();
+    }
+    if (cpu->id == 0) {
+        RACE_CHECK(cpu, aspace_unmap(cpu->race->space, 0, RACE_PAGE) == ASPACE_OK);
+    } else {
+        while (aspace_query(cpu->race->space, 0, &area) != ASPACE_E_NOT_MAPPED) {
+            aspace_pause();
+        }
+        map_lazy(cpu, 0, RACE_PAGE);
+    }
+    RACE_CHECK(cpu, __atomic_load_n(&slow_state, __ATOMIC_ACQUIRE) == 2);
+}
+
+static void test_map_while_pending(void)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        struct race_options o = standard(3);
+
+        arrived = 0;
+        slow_state = 0;
+        race_open(&race, &o);
+        race_run(&race, map_while_pending);
+        race_close(&race);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------ narrow tags */
+
+enum { SPACES = 16, TAG_BITS = 3 };
+
+/* More spaces than tags, several CPUs in each: all have the same address, and there their own number. */
+static struct tagged {
+    struct aspace *space;
+    struct aspace_config config;
+} tagged[SPACES];
+static struct aspace_tags *tags;
+
+static void open_tagged(struct race_cpu *cpu, unsigned n)
+{
+    struct tagged *t = &tagged[n];
+    struct race *r = cpu->race;
+    uint64_t number = n + 1;
+
+    t->config = r->config;
+    t->config.tag = 0;
+    t->space = aligned_alloc(ASPACE_CACHE_LINE, aspace_bytes(r->host));
+    RACE_CHECK(cpu, t->space && aspace_create(t->space, r->host, &t->config) == ASPACE_OK);
+    struct aspace_map m = {.size = 4 * RACE_PAGE, .kind = ASPACE_KIND_LAZY, .rights = r->rw};
+    RACE_CHECK(cpu, aspace_map(t->space, &m, NULL) == ASPACE_OK);
+    RACE_CHECK(cpu, aspace_write_object(t->space, 0, &number) == ASPACE_OK);
+}
+
+/* A fault is what a migration in between leaves. */
+static void visit(struct race_cpu *cpu, struct tagged *t, uint64_t number)
+{
+    struct sim_space sim = cpu->race->sim_space;
+    uint64_t pa = 0;
+
+    aspace_tags_activate(tags, t->space);
+    aspace_linux_describe(t->space, &t->config, &sim);
+    sim.tag = aspace_tag(t->space); /* the registers hold what the space has now */
+    sim_cpu_load(cpu->sim, &sim);
+    for (unsigned i = 0; i < 3; i++) {
+        if (sim_cpu_access(cpu->sim, &sim, 0, ASPACE_R, &pa) == SIM_OK) {
+            RACE_CHECK(cpu, race_load(pa) == number);
+        }
+        if (race_below(cpu, 8) == 0) {
+            RACE_CHECK(cpu, aspace_migrate(t->space, 0, ASPACE_PA_NONE) == ASPACE_OK);
+        }
+    }
+    sim_cpu_unload(cpu->sim, &sim);
+    aspace_deactivate(t->space);
+}
+
+static void switch_spaces(struct race_cpu *cpu)
+{
+    for (unsigned i = 0; i < 4000; i++) {
+        unsigned n = (unsigned)race_below(cpu, SPACES);
+        visit(cpu, &tagged[n], n + 1);
+    }
+}
+
+static void test_narrow_tags(void)
+{
+    struct race_options o = standard(4);
+    struct aspace_tags_config config = {.cpus = 4, .bits = TAG_BITS};
+
+    o.tag_bits = TAG_BITS;
+    race_open(&race, &o);
+    tags = aligned_alloc(ASPACE_CACHE_LINE, (ASPACE_TAGS_BYTES(4, TAG_BITS) + 63) / 64 * 64);
+    RACE_CHECK(&race.cpu[0], tags && aspace_tags_init(tags, &config) == ASPACE_OK);
+    for (unsigned n = 0; n < SPACES; n++) {
+        open_tagged(&race.cpu[0], n);
+    }
+    race_run(&race, switch_spaces);
+    RACE_CHECK(&race.cpu[0], aspace_tags_generation(tags) > 100);
+    for (unsigned n = 0; n < SPACES; n++) {
+        RACE_CHECK(&race.cpu[0], aspace_audit(tagged[n].space, NULL, NULL) == 0);
+        RACE_CHECK(&race.cpu[0], aspace_destroy(tagged[n].space) == ASPACE_OK);
+        free(tagged[n].space);
+    }
+    free(tags);
+    race_close(&race);
+}
+
 int main(void)
 {
     static const struct {
@@ -172,6 +305,8 @@ int main(void)
     } tests[] = {
         {"only_active", test_only_active},
         {"come_and_go", test_come_and_go},
+        {"map_while_pending", test_map_while_pending},
+        {"narrow_tags", test_narrow_tags},
     };
     unsigned n = sizeof(tests) / sizeof(tests[0]);
 
