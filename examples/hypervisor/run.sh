@@ -20,7 +20,7 @@
 #   STRESS=1|2              so many CPUs more, on which the hypervisor migrates, write-protects, parks, splits, collapses,
 #                           unmaps and replaces live pages, and maps, populates and discards others beside them
 #   STRESS_SECONDS=n        for how long the guest then repeats its check, default 3
-#   SEED=n                  of what the stress does, default: another one each time. The n-th run adds n; it is printed
+#   SEED=n                  of what the stress does, default: another one each time. It grows by one a run, and is printed
 #   ICOUNT=1                a reproducible machine: time counts instructions. One vCPU only
 #   FORMAT=name             of the second stage, like sv48x4; default: the hypervisor's choice
 #   LEAVE_OUT=name          builds the hypervisor with that TLB invalidation left out
@@ -291,7 +291,8 @@ watch_silence() {
     size=0 quiet=0
     while [ -d "$work" ] && [ ! -e "$work/result" ]; do
         sleep 1
-        now=$(size_of "$work/raw") 2>/dev/null || return 0
+        now=$(size_of "$work/raw" 2>/dev/null)
+        now=${now:-0}
         quiet=$((now == size ? quiet + 1 : 0))
         size=$now
         if [ "$quiet" -ge "$SILENCE" ] && [ -s "$work/pid" ]; then
@@ -328,7 +329,7 @@ boot() {
         set -- "$@" -smp "$cpus" -m "${ram_mib}M" -kernel "$kernel" -initrd "$initrd" -append "$guest_line"
     else
         options="aspace.ram=$((ram_mib * 1048576)) aspace.pages=$pages aspace.cpus=$cpus aspace.stress=$stress"
-        options="$options aspace.seed=$((seed + n))"
+        options="$options aspace.seed=$((seed + n - 1))"
         options="$options aspace.kernel=$version aspace.kernel_bytes=$(size_of "$kernel")"
         options="$options aspace.initrd_bytes=$(size_of "$initrd")"
         options="$options${FORMAT:+ aspace.format=$FORMAT}"
