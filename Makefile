@@ -3,24 +3,25 @@
 # How the library is built is CMakeLists.txt's business; a project that embeds it uses that and never this file.
 
 # What may stand on the command line. Make passes these on to the scripts in the environment.
-variables := GUEST CPUS PAGES RAM KERNEL INITRD APPEND BASELINE REPEAT STRESS STRESS_SECONDS ICOUNT LEAVE_OUT TIMEOUT \
-    QEMU QEMU_FLAGS ONLY FAST
+variables := GUEST CPUS PAGES RAM KERNEL INITRD APPEND BASELINE REPEAT STRESS STRESS_SECONDS SEED ICOUNT LEAVE_OUT TIMEOUT \
+    SILENCE FORMAT QEMU QEMU_FLAGS ONLY FAST SOAK_GUESTS
 given := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
 unknown := $(filter-out $(variables) MAKEFLAGS SHELL,$(given))
 ifneq ($(unknown),)
 $(error unknown variable: $(unknown) (make help lists them))
 endif
 
-.PHONY: help build run test conflicts bench lint format clean
+.PHONY: help build run test models explore conflicts soak bench lint format clean
 
 help:
 	@echo 'make build    compile the library, the hosted port and the example into build/release'
 	@echo 'make run      boot an unmodified Linux guest on the library, under QEMU. Variables:'
 	@echo '                GUEST=riscv64|aarch64 CPUS=1..4 PAGES=4k|2m RAM=512M KERNEL=file INITRD=file'
-	@echo '                BASELINE=1 REPEAT=n STRESS=1 LEAVE_OUT=name ICOUNT=1 TIMEOUT=seconds'
+	@echo '                BASELINE=1 REPEAT=n STRESS=1|2 LEAVE_OUT=name ICOUNT=1 TIMEOUT=seconds'
 	@echo '                (all of them: examples/hypervisor/run.sh --help)'
 	@echo 'make test     everything that can fail; installs what it lacks. ONLY=part of a step'\''s name; FAST=1'
 	@echo 'make conflicts  which cache lines operations on different leaves share; a table, and planted mistakes'
+	@echo 'make soak     what takes hours: SOAK_GUESTS=20 guests of each architecture under stress; build/soak-guests.txt'
 	@echo 'make bench    measure; table, build/bench.tsv and build/bench.json. ONLY=part of a row'\''s name'
 	@echo 'make lint     layers, style, cppcheck, clang-tidy, shellcheck'
 	@echo 'make format   clang-format over every C file'
@@ -37,6 +38,9 @@ test:
 
 conflicts:
 	@tools/conflicts.sh
+
+soak:
+	@tools/soak.sh
 
 bench:
 	@tools/bench.sh

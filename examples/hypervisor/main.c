@@ -363,7 +363,6 @@ void hyp_guest_exit(const char *why)
     aspace_counters_read(space, &counters);
     print_counters(&counters);
     stress_report();
-    arch_report_flushes();
     stop_others();
     report(&counters, boot_ms);
     arch_machine_off();

@@ -16,11 +16,11 @@
 #   INITRD=file             default: guest/init.c. With another one the line "guest-check: ok" is not asked for.
 #   APPEND="..."            more words for the guest's command line
 #   BASELINE=1              boots plain too, side by side, and prints the ratio of the two times
-#   REPEAT=n                that many runs of each; the ratio is of their medians. Default 1
+#   REPEAT=n                that many runs of each, the first one shown; the ratio is of their medians. Default 1
 #   STRESS=1|2              so many CPUs more, on which the hypervisor migrates, write-protects, parks, splits, collapses,
 #                           unmaps and replaces live pages, and maps, populates and discards others beside them
 #   STRESS_SECONDS=n        for how long the guest then repeats its check, default 3
-#   SEED=n                  of what the stress does, default: another one each time, printed
+#   SEED=n                  of what the stress does, default: another one each time. It grows by one a run, and is printed
 #   ICOUNT=1                a reproducible machine: time counts instructions. One vCPU only
 #   FORMAT=name             of the second stage, like sv48x4; default: the hypervisor's choice
 #   LEAVE_OUT=name          builds the hypervisor with that TLB invalidation left out
@@ -31,10 +31,11 @@
 #
 # ---- The interface to the hypervisor --------------------------------------------------------------------------------
 # Build:  make -s -j N -C examples/hypervisor ARCH=riscv64|aarch64 BUILD=<absolute directory> PAGES=4k|2m \
-#              LEAVE_OUT=<name or empty>
+#              COMMON=<absolute directory> LEAVE_OUT=<name or empty>
 #         makes, in that directory, hypervisor.elf (riscv64) or hypervisor.bin (aarch64: flat, with the 64-byte arm64
 #         Image header, so that QEMU passes the device tree in x0). BUILD is build/hypervisor/<arch>, and
 #         build/hypervisor/<arch>-without-<name> with LEAVE_OUT; it does not depend on PAGES, which is given at run time.
+#         What does not depend on LEAVE_OUT either is in COMMON, which is build/hypervisor/<arch>.
 # Machine, 2 GiB (guest RAM of up to 1 GiB comes out of what the files below leave free):
 #                      aarch64                                        riscv64
 #   RAM                0x40000000-0xc0000000                          0x80000000-0x100000000
@@ -253,7 +254,7 @@ if [ "$mode" = hypervisor ]; then
     mkdir -p "$hypervisor_dir"
     # What was given to this run is no business of that make, least of all BUILD.
     if ! MAKEFLAGS='' make -s -j "$(nproc)" -C "$here" ARCH="$guest" BUILD="$hypervisor_dir" PAGES="$pages" \
-        LEAVE_OUT="$leave_out"; then
+        COMMON="$build/hypervisor/$guest" LEAVE_OUT="$leave_out"; then
         guest_failed "the hypervisor could not be built"
     fi
     case $guest in
@@ -285,6 +286,23 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' HUP TERM
 
+# Ends the emulator when the console has not grown for SILENCE seconds.
+watch_silence() {
+    size=0 quiet=0
+    while [ -d "$work" ] && [ ! -e "$work/result" ]; do
+        sleep 1
+        now=$(size_of "$work/raw" 2>/dev/null)
+        now=${now:-0}
+        quiet=$((now == size ? quiet + 1 : 0))
+        size=$now
+        if [ "$quiet" -ge "$SILENCE" ] && [ -s "$work/pid" ]; then
+            touch "$work/silent"
+            kill "$(cat "$work/pid")" 2>/dev/null || true
+            return
+        fi
+    done
+}
+
 # Boots once. boot plain|hypervisor LIVE(yes|no); leaves $work/console, and $work/result with the emulator's exit status
 # and the milliseconds it took.
 boot() {
@@ -311,7 +329,7 @@ boot() {
         set -- "$@" -smp "$cpus" -m "${ram_mib}M" -kernel "$kernel" -initrd "$initrd" -append "$guest_line"
     else
         options="aspace.ram=$((ram_mib * 1048576)) aspace.pages=$pages aspace.cpus=$cpus aspace.stress=$stress"
-        options="$options aspace.seed=$seed"
+        options="$options aspace.seed=$((seed + n - 1))"
         options="$options aspace.kernel=$version aspace.kernel_bytes=$(size_of "$kernel")"
         options="$options aspace.initrd_bytes=$(size_of "$initrd")"
         options="$options${FORMAT:+ aspace.format=$FORMAT}"
@@ -327,6 +345,12 @@ boot() {
         set -- "$@" -append "$options -- $guest_line"
     fi
 
+    rm -f "$work/result" "$work/silent" "$work/pid"
+    : >"$work/raw"
+    if [ -n "${SILENCE:-}" ]; then
+        set -- "$@" -pidfile "$work/pid"
+        watch_silence &
+    fi
     {
         begin=$(date +%s%N)
         status=0
@@ -360,6 +384,7 @@ judge() {
     "guest-check: FAILED"*) why="its check says: ${check#guest-check: }" ;;
     esac
     if [ -z "$why" ]; then why=$said; fi
+    if [ -z "$why" ] && [ -e "$work/silent" ]; then why="its console was silent for $SILENCE s"; fi
     if [ -z "$why" ]; then
         case $status in
         0) ;;
@@ -426,7 +451,7 @@ while [ "$n" -le "$repeat" ]; do
         if [ "$baseline" = 1 ]; then
             echo "run: $n of $repeat: plain $(seconds "$plain_ms") s, hypervisor $(seconds "$ms") s, ratio $(ratio "$ms" "$plain_ms")"
         elif [ "$repeat" != 1 ]; then
-            echo "run: $n of $repeat: $(seconds "$ms") s"
+            echo "run: $n of $repeat: $(seconds "$ms") s: $verdict"
         fi
     fi
     n=$((n + 1))

@@ -201,9 +201,11 @@ void stress_report(void)
             sum[c] += stressors[i].counts[c];
 #define HYP_FORMAT(name) " " #name "=%lu"
 #define HYP_VALUE(name) , sum[COUNT_##name]
-    if (options.stress)
-        print("stress: cpus=%u seed=%lu" STRESS_COUNTS(HYP_FORMAT), options.stress,
-              options.seed STRESS_COUNTS(HYP_VALUE));
+    if (!options.stress)
+        return;
+    print("stress: cpus=%u seed=%lu" STRESS_COUNTS(HYP_FORMAT), options.stress,
+          options.seed STRESS_COUNTS(HYP_VALUE));
+    arch_report_flushes();
 #undef HYP_FORMAT
 #undef HYP_VALUE
 }

@@ -72,10 +72,10 @@ struct aspace_hal {
     /* Invalidate everything of one tag on the calling CPU: for aspace_activate. Optional where tags are not used. */
     void (*tlb_flush_local)(void *ctx, uint64_t tag, bool stage2);
 
-    /* Make freshly written instructions in [pa, pa+bytes) fetchable on every CPU: called when a page with contents
-     * becomes executable (a backend's page, protect, migrate). Not for zero-filled frames, in which nothing can be
-     * executed before someone writes instructions and does what the architecture asks of a writer. Optional: absent
-     * means that the caches are coherent. */
+    /* Make freshly written instructions in [pa, pa+bytes) fetchable on every CPU: called before a page with contents
+     * becomes executable (a backend's page, protect, migrate, collapse). Not for zero-filled frames, in which nothing
+     * can be executed before someone writes instructions and does what the architecture asks of a writer. Optional:
+     * absent means that the caches are coherent. */
     void (*icache_sync)(void *ctx, aspace_pa_t pa, uint64_t bytes);
 
     /* Write back [p, p+bytes) so that a table walker that does not snoop the caches sees it. Optional: absent means

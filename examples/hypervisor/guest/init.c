@@ -237,7 +237,8 @@ static void pin(size_t cpu)
 
 /* ---- the checks ---- */
 
-/* Children read pages that they share with us, write to them, and must then see their own and we still ours. */
+/* Children read pages that they share with us, write to them, and must then see their own and we still ours: of these
+ * pages at once, of all others when the region is verified for the last time. */
 static void check_forks(uint64_t *region, size_t words, uint64_t seed, int forks)
 {
     size_t pages = words / PAGE_WORDS, set = pages < COW_PAGES ? pages : COW_PAGES, stride = pages / set;
@@ -264,8 +265,11 @@ static void check_forks(uint64_t *region, size_t words, uint64_t seed, int forks
         }
         for (int i = 0; i < n; i++)
             finish(pids[i], "fork");
+        for (int i = 0; i < n; i++)
+            for (size_t k = 0; k < set; k++)
+                verify(region + (k * stride + (size_t)(first + i) % stride) * PAGE_WORDS, PAGE_WORDS, seed,
+                       "copy on write, parent");
     }
-    verify(region, words, seed, "copy on write, parent");
 }
 
 /* Each page costs several invalidations on all CPUs that the process was on, and each of those takes as long as it
