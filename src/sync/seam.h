@@ -11,9 +11,12 @@
 
 #include <aspace/port.h>
 
+/* What it leaves out is as below, unless it says that it has all (ASPACE_SEAM_ALL). */
 #ifdef ASPACE_SEAM_HEADER
 #include ASPACE_SEAM_HEADER
-#else
+#endif
+
+#ifndef ASPACE_SEAM_ALL
 
 #define SEAM_INLINE static inline __attribute__((always_inline, unused))
 
@@ -51,7 +54,7 @@ SEAM_INLINE uint64_t slot_xchg(uint64_t *slot, uint64_t e)
     return __atomic_exchange_n(slot, e, __ATOMIC_ACQ_REL);
 }
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(seam_fence)
 /* An exchange is a full fence there. */
 #define slot_xchg_fence(slot, e) __atomic_exchange_n((slot), (e), __ATOMIC_SEQ_CST)
 #endif
@@ -67,9 +70,11 @@ SEAM_INLINE uint64_t slot_xchg(uint64_t *slot, uint64_t e)
 #define seam_sub_acq_rel(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL)
 #define seam_or(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
 #define seam_and(p, v) __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST)
+#ifndef seam_fence
 #define seam_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define seam_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
 #define seam_fence_release() __atomic_thread_fence(__ATOMIC_RELEASE)
+#endif
 
 /* Memory of the space itself, changed for a caller who asks for a sequentially consistent exchange. */
 #define seam_memory_load(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)

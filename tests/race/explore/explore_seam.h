@@ -6,6 +6,7 @@
  */
 #ifndef EXPLORE_SEAM_H
 #define EXPLORE_SEAM_H
+#define ASPACE_SEAM_ALL
 
 #include <stdbool.h>
 #include <stdint.h>
