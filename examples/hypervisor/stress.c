@@ -203,8 +203,7 @@ void stress_report(void)
 #define HYP_VALUE(name) , sum[COUNT_##name]
     if (!options.stress)
         return;
-    print("stress: cpus=%u seed=%lu" STRESS_COUNTS(HYP_FORMAT), options.stress,
-          options.seed STRESS_COUNTS(HYP_VALUE));
+    print("stress: cpus=%u seed=%lu" STRESS_COUNTS(HYP_FORMAT), options.stress, options.seed STRESS_COUNTS(HYP_VALUE));
     arch_report_flushes();
 #undef HYP_FORMAT
 #undef HYP_VALUE
