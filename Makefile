@@ -4,7 +4,7 @@
 
 # What may stand on the command line. Make passes these on to the scripts in the environment.
 variables := GUEST CPUS PAGES RAM KERNEL INITRD APPEND BASELINE REPEAT STRESS STRESS_SECONDS SEED ICOUNT LEAVE_OUT TIMEOUT \
-    SILENCE FORMAT QEMU QEMU_FLAGS ONLY FAST SOAK_GUESTS
+    SILENCE FORMAT QEMU QEMU_FLAGS ONLY FAST SOAK_GUESTS SCHEDULES SECONDS_MAX
 given := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
 unknown := $(filter-out $(variables) MAKEFLAGS SHELL,$(given))
 ifneq ($(unknown),)
@@ -20,6 +20,8 @@ help:
 	@echo '                BASELINE=1 REPEAT=n STRESS=1|2 LEAVE_OUT=name ICOUNT=1 TIMEOUT=seconds'
 	@echo '                (all of them: examples/hypervisor/run.sh --help)'
 	@echo 'make test     everything that can fail; installs what it lacks. ONLY=part of a step'\''s name; FAST=1'
+	@echo 'make explore  interleavings of the real code, two preemptions for every pair: half an hour. SEED=n, SCHEDULES=n of'
+	@echo '                a random case, SECONDS_MAX=n, ONLY=part of a name'
 	@echo 'make conflicts  which cache lines operations on different leaves share; a table, and planted mistakes'
 	@echo 'make soak     what takes hours: SOAK_GUESTS=20 guests of each architecture under stress; build/soak-guests.txt'
 	@echo 'make bench    measure; table, build/bench.tsv and build/bench.json. ONLY=part of a row'\''s name'
@@ -35,6 +37,9 @@ run:
 
 test:
 	@tools/test.sh
+
+explore:
+	@tools/explore.sh full
 
 conflicts:
 	@tools/conflicts.sh

@@ -3,7 +3,8 @@
 # make explore: operations of the real library in every order of their shared accesses (tests/race/explore). Compiles the
 # library with the explorer's seams into build/explore and runs the program; the last line has the totals.
 #
-# usage: explore.sh [short|full] [OPTION...]      options as for the program; variables: SEED=n, SCHEDULES=n
+# usage: explore.sh [short|full] [OPTION...]      options as for the program
+# variables: SEED=n, SCHEDULES=n (of each random case), SECONDS_MAX=n (then no more pairs are begun), ONLY=part of a name
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -55,4 +56,6 @@ short) set -- --bound 1 --seed "$seed" "$@" ;;
 full) set -- --bound 2 --named-bound 3 --triples 8000 --programs 4000 --seed "$seed" "$@" ;;
 esac
 [ -z "${SCHEDULES-}" ] || set -- --schedules "$SCHEDULES" "$@"
+[ -z "${SECONDS_MAX-}" ] || set -- --seconds "$SECONDS_MAX" "$@"
+[ "$form" = short ] || [ -z "${ONLY-}" ] || set -- "$@" "$ONLY"
 exec "$out/explore" "$@"

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 export LC_ALL=C
 # Variables that are meant for the guests' runner would change what the guest steps do.
 unset GUEST CPUS PAGES RAM KERNEL INITRD APPEND BASELINE REPEAT STRESS STRESS_SECONDS SEED ICOUNT LEAVE_OUT TIMEOUT \
-    SILENCE FORMAT MAKEFLAGS
+    SILENCE FORMAT SCHEDULES SECONDS_MAX MAKEFLAGS
 
 only=${ONLY-}
 fast=${FAST-}
@@ -107,6 +107,12 @@ emulated() { # emulated ARCHITECTURE
     explain $(printf '%s\n' $list | xargs -P 2 -I '{}' "$logs/run-one" "$logs/$name" "$tally" "qemu-$1" "$program" '{}')
 }
 
+# Interleavings, in the short form.
+explored() {
+    # shellcheck disable=SC2046
+    explain $("$logs/run-one" "$logs/$name" "$tally" "" tools/explore.sh)
+}
+
 # ------------------------------------------------------------------------------------------------------------ the steps
 
 guest() { # guest VARIABLE=VALUE...
@@ -184,6 +190,7 @@ step quickstart tools/check-readme.sh
 step install tools/check-install.sh
 step symbols tools/check-symbols.sh
 step freestanding tests/freestanding/run.sh
+step explore explored
 step conflicts tools/conflicts.sh --brief
 if [ -z "$fast" ]; then
     step aarch64 emulated aarch64

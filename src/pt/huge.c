@@ -230,8 +230,8 @@ static int collapse_linear(struct op *op, struct collapse *c)
     return ASPACE_E_OK;
 }
 
-/* T9: every slot of the child is exchanged to BUSY, so that lock-free faults and hardware are out; flush; then copy. What
- * the slots were is kept in a page of the operation's own: a lookup that is in the child must find nothing but BUSY. */
+/* T9: every slot of the child is exchanged to BUSY, so that lock-free faults and hardware are out; flush; then copy.
+ * What the slots were is kept in a page of the operation's own: a lookup in the child must find nothing but BUSY. */
 static int collapse_owned(struct op *op, struct collapse *c)
 {
     const struct fmt *F = op->F;

@@ -15,7 +15,7 @@ static struct {
     unsigned bound, named_bound;
     uint64_t triples, programs; /* random cases; each with `schedules` schedules */
     uint64_t schedules;
-    uint64_t seed;
+    uint64_t seed, seconds; /* seconds: then no more pairs are begun; 0: no limit */
     const char *only, *single, *schedule, *mistake;
     bool list;
 } options = {.bound = 1, .named_bound = 2, .triples = 600, .programs = 300, .schedules = 40, .seed = 1};
@@ -29,6 +29,13 @@ static double now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static bool time_is_up(void)
+{
+    static double begin;
+    begin = begin > 0 ? begin : now();
+    return options.seconds && now() - begin > (double)options.seconds;
 }
 
 static void build(const struct layout *layout)
@@ -107,7 +114,7 @@ static void run_pairs_on(const struct layout *layout)
     uint64_t before = schedules_run;
     unsigned pairs = 0, bad = 0;
     for (size_t a = 0; a < operation_count; a++)
-        for (size_t b = a; b < operation_count; b++) {
+        for (size_t b = a; b < operation_count && !time_is_up(); b++) {
             struct test_case c = {.layout = layout, .fibers = 2};
             struct found found;
             struct search search = {.bound = options.bound};
@@ -116,8 +123,9 @@ static void run_pairs_on(const struct layout *layout)
             bad += !run_case(&c, &search, &found);
             pairs++;
         }
-    printf("pairs/%s: %u pairs, at most %u preemptions: %llu schedules in %.1f s, %u failed\n", layout->name, pairs,
-           options.bound, (unsigned long long)(schedules_run - before), now() - begin, bad);
+    printf("pairs/%s: %u pairs%s, at most %u preemptions: %llu schedules in %.1f s, %u failed\n", layout->name, pairs,
+           time_is_up() ? " (not all: the time is up)" : "", options.bound,
+           (unsigned long long)(schedules_run - before), now() - begin, bad);
     fflush(stdout);
     count(!bad);
 }
@@ -127,7 +135,7 @@ static void run_pairs(void)
     for (size_t i = 0; i < layout_count; i++) {
         char name[64];
         snprintf(name, sizeof name, "pairs/%s", layouts[i].name);
-        if (wanted(name))
+        if (wanted(name) && !time_is_up())
             run_pairs_on(&layouts[i]);
     }
 }
@@ -245,7 +253,8 @@ static void usage(void)
 {
     fprintf(stderr,
             "explore: usage: explore [--bound N] [--named-bound N] [--triples N] [--programs N] [--schedules N]\n"
-            "    [--seed N] [--list] [part of a name] | --case LAYOUT/OP,OP|OP [--schedule TEXT] [--mistake NAME]"
+            "    [--seed N] [--seconds N] [--list] [part of a name] | --case LAYOUT/OP,OP|OP [--schedule TEXT] "
+            "[--mistake NAME]"
             " [--verbose]\n");
     exit(2);
 }
@@ -272,6 +281,8 @@ static bool take_option(const char *name, const char *value)
         options.programs = number(value);
     else if (!strcmp(name, "--schedules"))
         options.schedules = number(value);
+    else if (!strcmp(name, "--seconds"))
+        options.seconds = number(value);
     else if (!strcmp(name, "--seed"))
         options.seed = number(value);
     else if (!strcmp(name, "--case"))
@@ -311,10 +322,11 @@ int main(int argc, char **argv)
     if (options.single) {
         run_single();
     } else {
+        (void)time_is_up(); /* begins to count */
         run_named();
-        run_pairs();
-        run_random();
         run_mistakes();
+        run_random();
+        run_pairs();
     }
     printf("%llu schedules\n%u passed, %u failed\n", (unsigned long long)schedules_run, passed, failed);
     return failed != 0;
