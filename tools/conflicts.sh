@@ -177,8 +177,9 @@ planted() {
     seeded lock-in-map src/space/map.c \
         '/aspace_trace(map, s, q->va, q->size);/a seam_lock((uint32_t *)\&s->sweep_va, 1); seam_unlock((uint32_t *)\&s->sweep_va);' \
         '--relation far' '^CONFLICT far: space.sweep_va, the same bytes' 'writes sweep_va: aspace_map, '
-    seeded cpus-share-line src/pt/pt.h '/^struct pt_cpu {/,/^}/s/^}.*/    uint64_t odd;\n};/' '--relation far' \
-        '^CONFLICT far: space-cpu.*, the same line only' '(reads|writes) active_count: aspace_activate, '
+    seeded cpus-share-line src/pt/pt.h \
+        '/^struct pt_cpu {/,/^}/{s/ __attribute__((aligned(ASPACE_CACHE_LINE)))//;s/^}/    uint64_t odd;\n}/}' '--relation far' \
+        '^CONFLICT far: space-cpu.*, the same line only' '(reads|writes) faults: fault_'
     seeded descriptors-read-on-the-way src/pt/plan.c 's/unsigned level = op->pt->top; level; level--/unsigned level = n->level; level; level = n->level/' \
         '--relation leaves' '^CONFLICT leaves: node.L1, the same line only' 'reads level.*: find_top, '
     seeded id-from-the-host src/pt/area.c 's/IDS_IN_BLOCK = 64/IDS_IN_BLOCK = 1/' '--relation spaces --periods' \

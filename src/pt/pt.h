@@ -19,14 +19,18 @@ struct pt_cpu {
     uint64_t faults[ASPACE_FAULT_COUNT];
     int64_t tables, frames;
     uint64_t flushes, full_flushes, flushed_entries;
-    uint64_t splits, collapses, migrations, retries;
+    uint64_t migrations, retries;
     uint64_t flush_seen;   /* generation that the CPU read when it last was activated */
     aspace_va_t next_va;   /* fault-around: where a sequential fault would come next */
     aspace_va_t find_next; /* where its last find in an arena ended */
     uint32_t window;       /* fault-around: pages */
     uint32_t active_count; /* nested activations */
-    aspace_va_t flush_va;  /* R7: announced, not yet acknowledged; read by whoever locks a table that it concerns */
-    aspace_va_t flush_end; /* 0: nothing */
+
+    /* On a line apart from what faults and activation write: read by whoever locks a table that it concerns (R7). An
+     * invalidation announced and not yet acknowledged; flush_end 0: none. */
+    aspace_va_t flush_va __attribute__((aligned(ASPACE_CACHE_LINE)));
+    aspace_va_t flush_end;
+    uint64_t splits, collapses;
 } __attribute__((aligned(ASPACE_CACHE_LINE)));
 _Static_assert(sizeof(struct pt_cpu) <= 256, "ASPACE_BYTES counts this much a CPU");
 
