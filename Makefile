@@ -4,14 +4,14 @@
 
 # What may stand on the command line. Make passes these on to the scripts in the environment.
 variables := GUEST CPUS PAGES RAM KERNEL INITRD APPEND BASELINE REPEAT STRESS STRESS_SECONDS ICOUNT LEAVE_OUT TIMEOUT \
-    QEMU QEMU_FLAGS ONLY FAST
+    QEMU QEMU_FLAGS ONLY FAST RACE_SECONDS RACE_SEED
 given := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
 unknown := $(filter-out $(variables) MAKEFLAGS SHELL,$(given))
 ifneq ($(unknown),)
 $(error unknown variable: $(unknown) (make help lists them))
 endif
 
-.PHONY: help build run test bench lint format clean
+.PHONY: help build run test soak bench lint format clean
 
 help:
 	@echo 'make build    compile the library, the hosted port and the example into build/release'
@@ -20,6 +20,7 @@ help:
 	@echo '                BASELINE=1 REPEAT=n STRESS=1 LEAVE_OUT=name ICOUNT=1 TIMEOUT=seconds'
 	@echo '                (all of them: examples/hypervisor/run.sh --help)'
 	@echo 'make test     everything that can fail; installs what it lacks. ONLY=part of a step'\''s name; FAST=1'
+	@echo 'make soak     threads on one space for long: RACE_SECONDS=600 RACE_SEED=n; report in build/soak.txt'
 	@echo 'make bench    measure; table, build/bench.tsv and build/bench.json. ONLY=part of a row'\''s name'
 	@echo 'make lint     layers, style, cppcheck, clang-tidy, shellcheck'
 	@echo 'make format   clang-format over every C file'
@@ -33,6 +34,9 @@ run:
 
 test:
 	@tools/test.sh
+
+soak:
+	@tools/soak.sh
 
 bench:
 	@tools/bench.sh

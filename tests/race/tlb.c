@@ -289,7 +289,7 @@ static void test_narrow_tags(void)
     race_run(&race, switch_spaces);
     RACE_CHECK(&race.cpu[0], aspace_tags_generation(tags) > 100);
     for (unsigned n = 0; n < SPACES; n++) {
-        RACE_CHECK(&race.cpu[0], aspace_audit(tagged[n].space, NULL, NULL) == 0);
+        RACE_CHECK(&race.cpu[0], aspace_audit(tagged[n].space, race_print_line, NULL) == 0);
         RACE_CHECK(&race.cpu[0], aspace_destroy(tagged[n].space) == ASPACE_OK);
         free(tagged[n].space);
     }
