@@ -61,7 +61,8 @@ void race_walk(const struct sim_space *space, uint64_t va, const void *(*at_pa)(
     found->tables = r.tables;
 }
 
-/* --------------------------------------------------------------------------------------------- the mistaken embedder */
+/* --------------------------------------------------------------------------------------------- the mistaken embedder
+ * */
 
 static struct aspace_hal right; /* what the mistaken functions call most of the time */
 

@@ -41,11 +41,11 @@ library() { # library NAME CONFIGURATION PROGRAM FILE SCRIPT [ARGUMENT...]
         return
     fi
     build=build/$configuration compiler=gcc flags='' seams=''
-    case $configuration in *tsan) compiler=clang flags=-fsanitize=thread seams='"race/seam_tsan.h"' ;; esac
-    case $program in *schedule) seams='"race/seam_hook.h"' ;; esac
+    case $configuration in *tsan) compiler=clang flags=-fsanitize=thread seams=race/seam_tsan.h ;; esac
+    case $program in *schedule) seams=race/seam_hook.h ;; esac
     # shellcheck disable=SC2086
     "$compiler" -std=c11 -g -O1 -ffreestanding $flags -Iinclude -Iport/linux -Isrc -Itests "-I$(dirname "$file")" \
-        '-DASPACE_PORT_HEADER="aspace_port.h"' ${seams:+"-DASPACE_SEAM_HEADER=$seams"} -c "$dir/$name.c" -o "$dir/$name.o"
+        '-DASPACE_PORT_HEADER="aspace_port.h"' ${seams:+"-DASPACE_SEAM_HEADER=\"$seams\""} -c "$dir/$name.c" -o "$dir/$name.o"
     case $program in
     *schedule)
         objects=$(find "$build/CMakeFiles/aspace-hooked.dir" -name '*.o' | grep -v "/$file.o$")

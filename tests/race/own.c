@@ -253,7 +253,8 @@ static void own_populate(struct race_cpu *cpu, struct window *w)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------ single pages */
+/* ------------------------------------------------------------------------------------------------------ single pages
+ * */
 
 static enum aspace_fault_result verdict(const struct page *p, uint32_t access)
 {

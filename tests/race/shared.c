@@ -207,7 +207,8 @@ static void shared_drain(struct race_cpu *cpu)
     (void)aspace_drain(cpu->race->host);
 }
 
-/* ------------------------------------------------------------------------------------------------------ single pages */
+/* ------------------------------------------------------------------------------------------------------ single pages
+ * */
 
 static void shared_fault(struct race_cpu *cpu)
 {

@@ -55,7 +55,8 @@ static void meet(struct race_cpu *cpu, unsigned n)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------ who is asked */
+/* ------------------------------------------------------------------------------------------------------ who is asked
+ * */
 
 static uint64_t requests_of(struct race_cpu *cpu, unsigned id)
 {
@@ -170,7 +171,8 @@ static void test_come_and_go(void)
 
 static uint64_t slow_state; /* 1: CPU 2 has its translation, 2: it is about to serve */
 
-/* CPU 0 unmaps what CPU 2 is using at the moment; the lock is dropped meanwhile. CPU 1, which maps the same address, may
+/* CPU 0 unmaps what CPU 2 is using at the moment; the lock is dropped meanwhile. CPU 1, which maps the same address,
+ * may
  * return only when nobody can use the old translation any more. */
 static void map_while_pending(struct race_cpu *cpu)
 {
