@@ -4,7 +4,7 @@
 
 # What may stand on the command line. Make passes these on to the scripts in the environment.
 variables := GUEST CPUS PAGES RAM KERNEL INITRD APPEND BASELINE REPEAT STRESS STRESS_SECONDS SEED ICOUNT LEAVE_OUT TIMEOUT \
-    SILENCE FORMAT QEMU QEMU_FLAGS ONLY FAST SOAK_GUESTS SCHEDULES SECONDS_MAX
+    SILENCE FORMAT QEMU QEMU_FLAGS ONLY FAST SOAK_GUESTS RACE_SECONDS RACE_SEED SCHEDULES SECONDS_MAX
 given := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
 unknown := $(filter-out $(variables) MAKEFLAGS SHELL,$(given))
 ifneq ($(unknown),)
@@ -23,7 +23,8 @@ help:
 	@echo 'make explore  interleavings of the real code, two preemptions for every pair: half an hour. SEED=n, SCHEDULES=n of'
 	@echo '                a random case, SECONDS_MAX=n, ONLY=part of a name'
 	@echo 'make conflicts  which cache lines operations on different leaves share; a table, and planted mistakes'
-	@echo 'make soak     what takes hours: SOAK_GUESTS=20 guests of each architecture under stress; build/soak-guests.txt'
+	@echo 'make soak     what takes hours: threads on one space for RACE_SECONDS=600 (RACE_SEED=n), then SOAK_GUESTS=20 guests of'
+	@echo '                each architecture under stress; reports in build/soak-*.txt'
 	@echo 'make bench    measure; table, build/bench.tsv and build/bench.json. ONLY=part of a row'\''s name'
 	@echo 'make lint     layers, style, cppcheck, clang-tidy, shellcheck'
 	@echo 'make format   clang-format over every C file'
@@ -45,7 +46,8 @@ conflicts:
 	@tools/conflicts.sh
 
 soak:
-	@tools/soak.sh
+	@tools/soak-threads.sh
+	@tools/soak-guests.sh
 
 bench:
 	@tools/bench.sh

@@ -110,8 +110,8 @@ static void populated(const char *suffix, unsigned max_leaf, bool zeroed)
 }
 
 /*
- * Rights of 65,536 leaves. While hardware may set accessed or dirty in a leaf it takes a compare-and-swap; `_used` leaves
- * have both set, as pages of a running guest have, `_noad` is a machine that never sets them.
+ * Rights of 65,536 leaves. While hardware may set accessed or dirty in a leaf it takes a compare-and-swap; `_used`
+ * leaves have both set, as pages of a running guest have, `_noad` is a machine that never sets them.
  */
 static void protect(const char *suffix, bool by_hardware, bool used)
 {

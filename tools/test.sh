@@ -154,6 +154,18 @@ guest_must_fail() { # guest_must_fail ARCHITECTURE KIND...
     done
 }
 
+# Threads on one space under the thread sanitizer: the first report ends the run.
+race_tsan() {
+    tools/build.sh clang-tsan race-stress race-tlb || return 1
+    TSAN_OPTIONS='halt_on_error=1 history_size=4' timeout -k 5 900 build/clang-tsan/tests/race/stress --seconds 40 &&
+        TSAN_OPTIONS=halt_on_error=1 timeout -k 5 900 build/clang-tsan/tests/race/tlb
+}
+
+# Are these tests able to find something?
+race_mistakes() {
+    tools/build.sh gcc tests && tools/build.sh clang-tsan race-stress && tests/race/mistakes.sh
+}
+
 check_guest_lines() {
     # Bad input gets one line and status 2.
     for bad in GUEST=vax CPUS=0 PAGES=3k STRESS=3 RAM=1M RAM=lots KERNEL=/nonexistent TIMEOUT=x; do
@@ -167,7 +179,7 @@ check_guest_lines() {
     done
 }
 
-packages="gcc g++ clang cmake ninja-build make pkg-config libc6-dev binutils"
+packages="gcc g++ clang cmake ninja-build make pkg-config libc6-dev binutils liburcu-dev"
 if [ -z "$fast" ]; then
     packages="$packages gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu libc6-dev-arm64-cross libc6-dev-riscv64-cross qemu-user"
     packages="$packages qemu-system-arm qemu-system-misc opensbi"
@@ -186,6 +198,7 @@ step gcc programs gcc
 step clang programs clang
 step gcc-san programs gcc-san
 step clang-san programs clang-san
+step race-tsan race_tsan
 step quickstart tools/check-readme.sh
 step install tools/check-install.sh
 step symbols tools/check-symbols.sh
@@ -193,6 +206,7 @@ step freestanding tests/freestanding/run.sh
 step explore explored
 step conflicts tools/conflicts.sh --brief
 if [ -z "$fast" ]; then
+    step race-mistakes race_mistakes
     step aarch64 emulated aarch64
     step riscv64 emulated riscv64
     step guest-input check_guest_lines

@@ -96,8 +96,9 @@ ASPACE_MUST_CHECK int aspace_host_init(struct aspace_host *host, const struct as
 ASPACE_MUST_CHECK int aspace_host_fini(struct aspace_host *host);
 
 /* Wait for a grace period and free what is deferred; then return cached tables and records to the HAL as far as they
- * are unused. After every space is destroyed this returns every frame. Must not be called inside a read section; in
- * QSBR mode it announces a quiescent state for the calling CPU and spins until the other online CPUs did too. */
+ * are unused. After every space is destroyed this returns every frame. No other call may be in progress on the host,
+ * since it reaches into what the CPUs keep at hand. Must not be called inside a read section; in QSBR mode it
+ * announces a quiescent state for the calling CPU and spins until the other online CPUs did too. */
 void aspace_trim(struct aspace_host *host);
 
 /* Free what is deferred as far as grace periods have passed; never waits. Returns the number of items still waiting. */

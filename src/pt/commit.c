@@ -386,8 +386,8 @@ static uint32_t granted(const struct op *op, unsigned level, uint64_t e)
     return fmt_present(op->F, level, e) ? fmt_leaf_rights(op->F, op->C, e) : 0;
 }
 
-/* Instructions are fetchable before the page is executable: another CPU may fetch as soon as the entry is there. A fault
- * or hardware's flags may change the entry meanwhile, but not the frame of a leaf. */
+/* Instructions are fetchable before the page is executable: another CPU may fetch as soon as the entry is there. A
+ * fault or hardware's flags may change the entry meanwhile, but not the frame of a leaf. */
 static void protect_slot(struct op *op, struct node *n, unsigned i, value_t v, aspace_va_t va)
 {
     uint64_t *slot = node_slots(n) + i, e = slot_load(slot), new;

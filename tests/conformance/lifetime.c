@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Scenarios of tables and frames that are taken away while somebody is still at them. One thread plays the CPUs where it
- * can: what comes in between is called from the HAL's functions. Owns the situations; must not know src/.
+ * Scenarios of tables and frames that are taken away while somebody is still at them. One thread plays the CPUs where
+ * it can: what comes in between is called from the HAL's functions. Owns the situations; must not know src/.
  */
 #define _DEFAULT_SOURCE
 
@@ -44,9 +44,11 @@ static void offline(struct env *env, unsigned cpu)
     aspace_linux_set_cpu(0);
 }
 
-/* --------------------------------------------------------------------------- 45: a fault in a table that is detached */
+/* --------------------------------------------------------------------------- 45: a fault in a table that is detached
+ * */
 
-/* The fault has walked, and asks for a frame: CPU 1 takes the table away. What is in it stays until the fault is over. */
+/* The fault has walked, and asks for a frame: CPU 1 takes the table away. What is in it stays until the fault is
+ * over. */
 static aspace_pa_t alloc_while_detached(void *ctx, unsigned order, unsigned flags)
 {
     struct env *env = scene.env;
@@ -92,9 +94,11 @@ static void s45_fault_in_detached_table(struct env *env)
     }
 }
 
-/* ----------------------------------------------------------------------------------------- 46: split, dirty, collapse */
+/* ----------------------------------------------------------------------------------------- 46: split, dirty,
+ * collapse */
 
-/* The split has made its copy of the leaf and cleans it: at this moment a CPU writes, and hardware says so in the leaf. */
+/* The split has made its copy of the leaf and cleans it: at this moment a CPU writes, and hardware says so in the
+ * leaf. */
 static void write_while_splitting(void *ctx, const void *p, size_t bytes)
 {
     struct env *env = scene.env;
@@ -131,7 +135,8 @@ static void s46_split_keeps_late_dirty(struct env *env)
     }
 }
 
-/* The pages are being merged, the flush is in flight: who asks is told that a change is in flight, and what a CPU writes
+/* The pages are being merged, the flush is in flight: who asks is told that a change is in flight, and what a CPU
+ * writes
  * through what it remembers is in the merged page. */
 static void in_collapse(struct env *env)
 {

@@ -366,7 +366,7 @@ void race_run(struct race *race, void (*body)(struct race_cpu *cpu))
 
 /* ---------------------------------------------------------------------------------------------------------- at rest */
 
-static void print_line(void *arg, const char *line)
+void race_print_line(void *arg, const char *line)
 {
     (void)arg;
     printf("audit: %s\n", line);
@@ -379,9 +379,9 @@ void race_check_at_rest(struct race *race)
     struct aspace_counters c;
     struct arena_counts a;
 
-    RACE_CHECK(cpu, aspace_audit(race->space, print_line, NULL) == 0);
+    RACE_CHECK(cpu, aspace_audit(race->space, race_print_line, NULL) == 0);
     aspace_trim(race->host);
-    RACE_CHECK(cpu, aspace_audit(race->space, print_line, NULL) == 0);
+    RACE_CHECK(cpu, aspace_audit(race->space, race_print_line, NULL) == 0);
     aspace_counters_read(race->space, &c);
     arena_counts_read(&race->machine.arena, &a);
     if (a.data != c.frames + race->device_frames) {

@@ -126,6 +126,7 @@ void race_run(struct race *race, void (*body)(struct race_cpu *cpu));
 /* All CPUs come here; while they rest, CPU 0 audits and counts. The bodies go on together. */
 void race_rest(struct race_cpu *cpu);
 void race_check_at_rest(struct race *race);
+void race_print_line(void *arg, const char *line); /* for audits */
 
 /* The CPU begins and ends to walk the space; may be nested. */
 void race_enter(struct race_cpu *cpu);

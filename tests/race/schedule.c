@@ -65,7 +65,8 @@ static void touch(unsigned id, uint64_t va, uint32_t access)
     }
 }
 
-/* ----------------------------------------------------------------------------------------------- what CPU 0 is doing */
+/* ----------------------------------------------------------------------------------------------- what CPU 0 is doing
+ * */
 
 static void a_unmap(void)
 {
@@ -145,7 +146,8 @@ static const struct actor actors[] = {
     {"switch", a_leave},
 };
 
-/* ------------------------------------------------------------------------------------------------ what comes between */
+/* ------------------------------------------------------------------------------------------------ what comes between
+ * */
 
 static void b_leave(void)
 {
@@ -200,7 +202,8 @@ static const struct actor between[] = {
     {"look", b_look},
 };
 
-/* ------------------------------------------------------------------------------------------------------- one schedule */
+/* ------------------------------------------------------------------------------------------------------- one
+ * schedule */
 
 static struct {
     const struct actor *a, *b;
@@ -276,7 +279,7 @@ static void finish(void)
     check_translations(1);
     check_translations(2);
     be(0);
-    CHECK(aspace_audit(race.space, NULL, NULL) == 0);
+    CHECK(aspace_audit(race.space, race_print_line, NULL) == 0);
     leave(1);
     leave(2);
     be(0);

@@ -55,7 +55,8 @@ static void meet(struct race_cpu *cpu, unsigned n)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------ who is asked */
+/* ------------------------------------------------------------------------------------------------------ who is asked
+ * */
 
 static uint64_t requests_of(struct race_cpu *cpu, unsigned id)
 {
@@ -170,7 +171,8 @@ static void test_come_and_go(void)
 
 static uint64_t slow_state; /* 1: CPU 2 has its translation, 2: it is about to serve */
 
-/* CPU 0 unmaps what CPU 2 is using at the moment; the lock is dropped meanwhile. CPU 1, which maps the same address, may
+/* CPU 0 unmaps what CPU 2 is using at the moment; the lock is dropped meanwhile. CPU 1, which maps the same address,
+ * may
  * return only when nobody can use the old translation any more. */
 static void map_while_pending(struct race_cpu *cpu)
 {
@@ -289,7 +291,7 @@ static void test_narrow_tags(void)
     race_run(&race, switch_spaces);
     RACE_CHECK(&race.cpu[0], aspace_tags_generation(tags) > 100);
     for (unsigned n = 0; n < SPACES; n++) {
-        RACE_CHECK(&race.cpu[0], aspace_audit(tagged[n].space, NULL, NULL) == 0);
+        RACE_CHECK(&race.cpu[0], aspace_audit(tagged[n].space, race_print_line, NULL) == 0);
         RACE_CHECK(&race.cpu[0], aspace_destroy(tagged[n].space) == ASPACE_OK);
         free(tagged[n].space);
     }

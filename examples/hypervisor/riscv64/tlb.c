@@ -121,9 +121,9 @@ unsigned arch_output_bits(void)
 }
 
 /*
- * FENCE.I concerns one hart. A vCPU that starts later does its own. The interrupt takes the other hart out of the guest,
- * upon which QEMU forgets all translations: so where the remote invalidation is left out, this is too. (QEMU keeps what
- * it fetches from coherent.)
+ * FENCE.I concerns one hart. A vCPU that starts later does its own. The interrupt takes the other hart out of the
+ * guest, upon which QEMU forgets all translations: so where the remote invalidation is left out, this is too. (QEMU
+ * keeps what it fetches from coherent.)
  */
 static void icache_sync(void *ctx, aspace_pa_t pa, uint64_t bytes)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Grace periods are numbered as they begin. A goal is the next one to begin: one that is under way may have begun before
- * what was unlinked last. One thread makes them, as many as are asked for; that liburcu 0.13 cannot be polled for one is
- * the reason for it.
+ * Grace periods are numbered as they begin. A goal is the next one to begin: one that is under way may have begun
+ * before what was unlinked last. One thread makes them, as many as are asked for; that liburcu 0.13 cannot be polled
+ * for one is the reason for it.
  */
 #include "linux_urcu.h"
 

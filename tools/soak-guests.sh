@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# make soak: what takes hours. Guests under stress, one after another: SOAK_GUESTS of each architecture (default 20) with
+# make soak, second half: guests under stress, one after another: SOAK_GUESTS of each architecture (default 20) with
 # 4 vCPUs and two stress CPUs, small leaves and large ones by turns. build/soak-guests.txt gets what they ran with, a
 # line for each with its seed and outcome, and the totals. Status 0 if all passed, 1 if one failed, 2 for bad input.
 set -eu

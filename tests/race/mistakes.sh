@@ -1,0 +1,91 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Shows that the tests with threads can fail: each mistake below is made in the embedder's part (an option of the stress
+# program) or in a copy of one file of the library, and the program named has to find it. Prints a line a mistake; the
+# last line counts. Needs the configurations gcc and clang-tsan (tools/build.sh).
+set -eu
+cd "$(dirname "$0")/../.."
+
+dir=build/race-mistakes
+mkdir -p "$dir"
+passed=0 failed=0
+
+verdict() { # verdict NAME STATUS
+    if [ "$2" -eq 0 ]; then
+        echo "$1: NOT found"
+        failed=$((failed + 1))
+    elif [ "$2" -ge 124 ] && [ "$2" -ne 134 ] && [ "$2" -ne 139 ]; then
+        echo "$1: status $2, which says nothing"
+        failed=$((failed + 1))
+    else
+        echo "$1: found"
+        passed=$((passed + 1))
+    fi
+}
+
+# In the embedder's part.
+embedder() { # embedder MISTAKE
+    status=0
+    timeout 200 build/gcc/tests/race/stress --seconds 60 --mistake "$1" >"$dir/$1.log" 2>&1 || status=$?
+    verdict "$1" "$status"
+}
+
+# In the library: a file is copied, changed by a sed script that has to change something, and compiled in place of it.
+library() { # library NAME CONFIGURATION PROGRAM FILE SCRIPT [ARGUMENT...]
+    name=$1 configuration=$2 program=$3 file=$4 script=$5
+    shift 5
+    sed -e "$script" "$file" >"$dir/$name.c"
+    if cmp -s "$file" "$dir/$name.c"; then
+        echo "$name: $file is not what this script takes it for"
+        failed=$((failed + 1))
+        return
+    fi
+    build=build/$configuration compiler=gcc flags='' seams=''
+    case $configuration in *tsan) compiler=clang flags=-fsanitize=thread seams=race/seam_tsan.h ;; esac
+    case $program in *schedule) seams=race/seam_hook.h ;; esac
+    # shellcheck disable=SC2086
+    "$compiler" -std=c11 -g -O1 -ffreestanding $flags -Iinclude -Iport/linux -Isrc -Itests "-I$(dirname "$file")" \
+        '-DASPACE_PORT_HEADER="aspace_port.h"' ${seams:+"-DASPACE_SEAM_HEADER=\"$seams\""} -c "$dir/$name.c" -o "$dir/$name.o"
+    case $program in
+    *schedule)
+        objects=$(find "$build/CMakeFiles/aspace-hooked.dir" -name '*.o' | grep -v "/$file.o$")
+        main=$build/CMakeFiles/race-schedule.dir/tests/race/schedule.c.o
+        ;;
+    *)
+        objects=''
+        main=$(find "$build/CMakeFiles" -path "*/tests/$program.c.o")
+        ;;
+    esac
+    # shellcheck disable=SC2086
+    "$compiler" $flags "$main" "$dir/$name.o" $objects "$build/libaspace-test-support.a" "$build/libaspace.a" \
+        "$build/libaspace-linux.a" "$build/libaspace.a" -pthread -o "$dir/$name"
+    status=0
+    TSAN_OPTIONS=halt_on_error=1 timeout 300 "$dir/$name" "$@" >"$dir/$name.log" 2>&1 || status=$?
+    verdict "$name" "$status"
+}
+
+embedder flush-lost
+embedder wait-lost
+embedder grace-lost
+embedder local-flush-lost
+
+library quick-map-without-lock gcc race/stress src/pt/quick.c \
+    's/^        seam_lock(&n->lock, host_lock_tag());$//' --seconds 60
+library map-published-relaxed clang-tsan race/stress src/pt/commit_map.c \
+    's/slot_publish(slots + k, first + k \* step)/slot_store(slots + k, first + k * step)/' --seconds 100
+library fault-published-relaxed clang-tsan race/stress src/space/fault.c \
+    's/slot_cas(w.slots + w.index, &e, leaf)/__atomic_compare_exchange_n(w.slots + w.index, \&e, leaf, false, 0, 0)/' \
+    --seconds 100
+library segments-plain clang-tsan race/stress src/pt/node.c \
+    's/^    seam_store(&to->lo, from.lo);$/    to->lo = from.lo;/' --seconds 100
+library batch-born-unlocked gcc regress/regress src/pt/commit_map.c 's/^    if (op->batch)$/    if (0)/' batch_shares
+library pending-not-waited-for gcc race/tlb src/pt/quick.c 's/^        gather_settle_node(.*$//'
+library seen-when-leaving gcc race/schedule src/space/space.c \
+    's/^    seam_and(&pt->active/    c->flush_seen = seam_load_acquire(\&pt->flush_generation);\n&/'
+library unmap-by-load-and-store gcc race/schedule src/pt/quick.c \
+    's/slot_xchg(\(node_slots(n) + i\), \(slot_empty(&pt->C, 0)\));/slot_load(\1); slot_publish(\1, \2);/'
+library split-without-exchange gcc conformance/conformance src/pt/commit.c \
+    's/} while (!slot_cas(slot, &e, table));/} while (0); slot_publish(slot, table);/' s46_split
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
