@@ -24,6 +24,8 @@
 #define seam_fence_acquire() SEAM_HIDDEN_FENCE()
 #define seam_fence_release() SEAM_HIDDEN_FENCE()
 
+#include "sync/seam_default.h"
+
 /* Within a page a copy of any alignment is made of words as soon as both sides are aligned, else of bytes. */
 static inline void seam_copy(void *to, const void *from, size_t n)
 {

@@ -6,7 +6,6 @@
  */
 #ifndef EXPLORE_SEAM_H
 #define EXPLORE_SEAM_H
-#define ASPACE_SEAM_ALL
 
 #include <stdbool.h>
 #include <stdint.h>
