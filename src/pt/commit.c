@@ -530,7 +530,7 @@ void op_commit_discard(struct op *op, struct node *n, aspace_va_t va, aspace_va_
     unsigned lo = slot_index(op->F, n->level, va), hi = slot_index(op->F, n->level, end - 1) + 1;
     for (unsigned i = lo; i < hi; i++) {
         aspace_va_t next = slot_clip(op->F, n->level, va, end);
-        uint64_t e = slot_peek(node_slots(n) + i);
+        uint64_t e = slot_load(node_slots(n) + i); /* maybe a table that a fault has just made */
         enum slot_kind kind = slot_kind(op->F, n->level, e);
         if (kind == SLOT_TABLE)
             op_commit_discard(op, pt_child(op->pt, e), va, next);
@@ -550,7 +550,7 @@ void op_discard_rearm(struct op *op, struct node *n, aspace_va_t va, aspace_va_t
     unsigned lo = slot_index(op->F, n->level, va), hi = slot_index(op->F, n->level, end - 1) + 1;
     for (unsigned i = lo; i < hi; i++) {
         aspace_va_t next = slot_clip(op->F, n->level, va, end);
-        uint64_t *slot = node_slots(n) + i, e = slot_peek(slot);
+        uint64_t *slot = node_slots(n) + i, e = slot_load(slot);
         if (slot_kind(op->F, n->level, e) == SLOT_TABLE) {
             op_discard_rearm(op, pt_child(op->pt, e), va, next);
         } else if (mine && e == op_busy(op, n->level)) {
