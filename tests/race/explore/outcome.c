@@ -171,8 +171,8 @@ static void keep_outcome(const struct test_case *c, const struct outcome *o)
     seen[seen_count++] = *o;
 }
 
-/* May the next operation of fiber f begin with a fault in a step of its own, here? Right before the access it would make
- * no difference, and with two operations there is nobody to take away what another has seen. */
+/* May the next operation of fiber f begin with a fault in a step of its own, here? Right before the access it would
+ * make no difference, and with two operations there is nobody to take away what another has seen. */
 static bool may_split(const struct test_case *c, unsigned f, unsigned next, const uint8_t *order, unsigned length)
 {
     unsigned all = 0;
