@@ -243,6 +243,10 @@ static void list(void)
 {
     for (size_t i = 0; i < named_count; i++)
         printf("%s\n    %s\n    %s\n", named_cases[i].name, named_cases[i].text, named_cases[i].what);
+    printf("operations:");
+    for (size_t i = 0; i < operation_count; i++)
+        printf(" %s", operations[i].name);
+    printf("\n");
     for (size_t i = 0; i < layout_count; i++)
         printf("pairs/%s triples/%s programs/%s\n", layouts[i].name, layouts[i].name, layouts[i].name);
     for (size_t i = 0; i < mistake_count; i++)
