@@ -11,7 +11,7 @@ ifneq ($(unknown),)
 $(error unknown variable: $(unknown) (make help lists them))
 endif
 
-.PHONY: help build run test bench lint format clean
+.PHONY: help build run test models bench lint format clean
 
 help:
 	@echo 'make build    compile the library, the hosted port and the example into build/release'
@@ -20,6 +20,7 @@ help:
 	@echo '                BASELINE=1 REPEAT=n STRESS=1 LEAVE_OUT=name ICOUNT=1 TIMEOUT=seconds'
 	@echo '                (all of them: examples/hypervisor/run.sh --help)'
 	@echo 'make test     everything that can fail; installs what it lacks. ONLY=part of a step'\''s name; FAST=1'
+	@echo 'make models   search every state of the models of the protocol, with Spin. ONLY=part of a model'\''s name; FAST=1'
 	@echo 'make bench    measure; table, build/bench.tsv and build/bench.json. ONLY=part of a row'\''s name'
 	@echo 'make lint     layers, style, cppcheck, clang-tidy, shellcheck'
 	@echo 'make format   clang-format over every C file'
@@ -33,6 +34,9 @@ run:
 
 test:
 	@tools/test.sh
+
+models:
+	@tools/models.sh
 
 bench:
 	@tools/bench.sh

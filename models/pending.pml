@@ -27,6 +27,7 @@
  *   assert  -DFLAG                  a flag in place of the count
  *   assert  -DMAP_AT_ONCE           map does not wait
  *   assert  -DDISCARD_AT_ONCE       discard does not wait
+ *   assert  -DARM_AT_ONCE           discard puts the marker back before its flush
  *   assert  -DNO_WIDENING           unmap and protect flush only what they changed
  *   assert  -DLOWER_EARLY           lowered before the acknowledgement
  *   assert  -DRAISE_LATE            raised after the unlock
@@ -197,7 +198,11 @@ inline change(e, bits)
         :: kind == PROTECT_NONE && (e == OLD_RW || e == OLD_RO) -> need = need | bits; e = PARKED
         :: kind == DISCARD && (IS_LEAF(e) || e == PARKED) ->
             need = need | (IS_LEAF(e) -> bits : 0);
+#ifdef ARM_AT_ONCE
+            e = ARMED
+#else
             e = BUSY
+#endif
         :: kind == MAP && e == EMPTY ->
             assert(!(bits & 1) || tlb[0] == 0);
             assert(!(bits & 2) || tlb[1] == 0);

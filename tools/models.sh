@@ -22,7 +22,7 @@ fast=${FAST-}
 out=$PWD/build/models
 depth=2000000
 megabytes=2000
-seconds=240
+seconds=600
 passed=0 failed=0
 
 tools/install-packages.sh spin gcc libc6-dev >/dev/null || {
@@ -57,7 +57,7 @@ verdict_of() { # verdict_of LOG STATUS
         echo "no end after $seconds s"
     elif grep -q 'max search depth too small' "$1"; then
         echo "cut off: deeper than $depth steps"
-    elif grep -qi -e 'memory limit' -e 'out of memory' -e 'MEMLIM bytes' "$1"; then
+    elif grep -qi -e 'memory limit' -e 'out of memory' -e 'MEMLIM bound' "$1"; then
         echo "cut off: more than $megabytes MB"
     elif grep -q 'Search not completed' "$1"; then
         echo "cut off"

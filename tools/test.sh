@@ -120,6 +120,12 @@ guest_must_fail() {
     [ "$got" -eq 1 ] || { echo "the guest should have failed, the status is $got"; return 1; }
 }
 
+# The models that are searched in a few seconds each.
+models() {
+    # shellcheck disable=SC2046
+    explain $("$logs/run-one" "$logs/$name" "$tally" "env -u ONLY FAST=1" tools/models.sh)
+}
+
 check_guest_lines() {
     # Bad input gets one line and status 2.
     for bad in GUEST=vax CPUS=0 PAGES=3k RAM=1M RAM=lots KERNEL=/nonexistent TIMEOUT=x; do
@@ -133,7 +139,7 @@ check_guest_lines() {
     done
 }
 
-packages="gcc g++ clang cmake ninja-build make pkg-config libc6-dev binutils"
+packages="gcc g++ clang cmake ninja-build make pkg-config libc6-dev binutils spin"
 if [ -z "$fast" ]; then
     packages="$packages gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu libc6-dev-arm64-cross libc6-dev-riscv64-cross qemu-user"
     packages="$packages qemu-system-arm qemu-system-misc opensbi"
@@ -155,6 +161,7 @@ step clang-san programs clang-san
 step quickstart tools/check-readme.sh
 step install tools/check-install.sh
 step symbols tools/check-symbols.sh
+step models models
 step freestanding tests/freestanding/run.sh
 if [ -z "$fast" ]; then
     step aarch64 emulated aarch64
