@@ -6,15 +6,16 @@
  *
  * The rule: an operation that has something to flush raises `pending` in every node it holds, under the lock; unlocks;
  * flushes and waits; lowers what it raised; leaves its section. After each lock it takes, a map, split, discard (and
- * migrate, collapse, sweep) waits until `pending` of the node is 0, holding the lock. Unmap and protect do not wait: if
- * they saw it raised, they flush their whole range themselves. What opens a slot (T8) waits first, whoever it is: the
- * child has a count of its own, which knows nothing of what is pending for the slot. Where there are too many nodes to
- * remember, the flush is done before the unlock.
+ * migrate, collapse, sweep) waits until `pending` of the node is 0, holding the lock. Unmap and protect do not wait:
+ * if they saw it raised, they flush their whole range themselves. What opens a slot (T8) waits first, whoever it is:
+ * the child has a count of its own, which knows nothing of what is pending for the slot. Where there are too many
+ * nodes to remember, the flush is done before the unlock.
  *
- * Abstracted: an upper node (0) with one slot, leaf tables (1, 2) of two pages. One CPU's TLB, an entry a page at most,
- * also of a large leaf; it fills at any time, and a flush reaches it page by page at any time until it is acknowledged.
- * Three operations at once, of any kind on any range, and faults on both pages. OLD_RW, OLD_RO and PARKED are the frame
- * that was there at first; NEW is any later one. Sets of CPUs are left to activation.pml. No break before make in T8.
+ * Abstracted: an upper node (0) with one slot, leaf tables (1, 2) of two pages. One CPU's TLB, an entry a page at
+ * most, also of a large leaf; it fills at any time, and a flush reaches it page by page at any time until it is
+ * acknowledged. Three operations at once, of any kind on any range, and faults on both pages. OLD_RW, OLD_RO and
+ * PARKED are the frame that was there at first; NEW is any later one. Sets of CPUs are left to activation.pml. No
+ * break before make in T8.
  *
  * Follows: `operation`: op_plan, op_commit_unmap, op_commit_protect, op_commit_discard, op_commit_map, op_open, op_end
  * (src/pt), with the rule in place of the flush before the unlock. `fault`: T1 in fault.c.

@@ -37,8 +37,8 @@ runs_of() { # runs_of MODEL
 }
 
 compile() { # compile MODEL VERDICT SWITCHES: into ./pan
-    optimise=-O1
-    case $2 in clean | deep) optimise=-O2 ;; esac
+    # What is searched in no time is not worth optimising.
+    case $2 in clean) optimise=-O1 ;; deep) optimise=-O2 ;; *) optimise=-O0 ;; esac
     # shellcheck disable=SC2086
     spin -a $3 "$1" >spin.log 2>&1 && [ -f pan.c ] || return 1
     # Exact storage of every state: the switches save memory, not accuracy.
