@@ -20,6 +20,7 @@ help:
 	@echo '                BASELINE=1 REPEAT=n STRESS=1|2 LEAVE_OUT=name ICOUNT=1 TIMEOUT=seconds'
 	@echo '                (all of them: examples/hypervisor/run.sh --help)'
 	@echo 'make test     everything that can fail; installs what it lacks. ONLY=part of a step'\''s name; FAST=1'
+	@echo 'make models   search every state of the models of the protocol, with Spin. ONLY=part of a model'\''s name; FAST=1'
 	@echo 'make explore  interleavings of the real code, two preemptions for every pair: half an hour. SEED=n, SCHEDULES=n of'
 	@echo '                a random case, SECONDS_MAX=n, ONLY=part of a name'
 	@echo 'make conflicts  which cache lines operations on different leaves share; a table, and planted mistakes'
@@ -38,6 +39,9 @@ run:
 
 test:
 	@tools/test.sh
+
+models:
+	@tools/models.sh
 
 explore:
 	@tools/explore.sh full

@@ -3,10 +3,11 @@
  * Question: does a change of the tables reach every CPU that could still use what it took away, although CPUs come and
  * go without asking, and a CPU that is not active is not interrupted (O6 of docs/locking.md)?
  *
- * Abstracted: one page, mapped at first, unmapped by each operation and mapped again in between (`now` counts; a cached
- * translation carries the count it was read at). A CPU's TLB holds at most that one translation and keeps it while the
- * CPU is not active. The store that clears the slot waits in a store buffer until a fence, or until it is drained at any
- * time; everything else is sequentially consistent: seam_or in aspace_activate is taken for a full barrier.
+ * Abstracted: one page, mapped at first, unmapped by each operation and mapped again in between (`now` counts; a
+ * cached translation carries the count it was read at). A CPU's TLB holds at most that one translation and keeps it
+ * while the CPU is not active. The store that clears the slot waits in a store buffer until a fence, or until it is
+ * drained at any time; everything else is sequentially consistent: seam_or in aspace_activate is taken for a full
+ * barrier.
  *
  * Follows: `cpu`: aspace_activate, aspace_deactivate (src/space/space.c) and hardware walks in between; `operation`:
  * whom_to_ask, gather_flush (src/pt/gather.c).

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Question: is a fault right that takes no lock and asks no sequence, only exchanges the marker it read for a leaf or a
- * table, while others unmap, map, unlink the table under it, and use that table again?
+ * Question: is a fault right that takes no lock and asks no sequence, only exchanges the marker it read for a leaf or
+ * a table, while others unmap, map, unlink the table under it, and use that table again?
  *
  * Abstracted: an upper node with one slot (`up`, its lock `up_lock`; it is never stale) and leaf tables of two pages.
  * The count of a table is taken from its slots. A value stands for area and rights. The grace period is as short as G1
  * allows: the sections that were open at the goal. Invalidations are left to pending.pml; they are acknowledged here
  * where the code waits for them. Private tables and frames are filled in one step.
  *
- * Follows: `fault`: fault_fast, on_slot, install, build_chain (src/space/fault.c). `whole`: pt_unmap, then pt_map, of all
- * of the upper slot: plan_slot, plan_doomed (plan.c), unmap_whole, unlink_child, op_end. `page`: pt_unmap, then pt_map,
- * of one page: plan_leaf, op_open, unmap_leaf, map_child; the same as quick.c. `sweep`: sweep_child (huge.c). `look`:
- * translate. `reclaim`: release_page, harvest (gather.c).
+ * Follows: `fault`: fault_fast, on_slot, install, build_chain (src/space/fault.c). `whole`: pt_unmap, then pt_map, of
+ * all of the upper slot: plan_slot, plan_doomed (plan.c), unmap_whole, unlink_child, op_end. `page`: pt_unmap, then
+ * pt_map, of one page: plan_leaf, op_open, unmap_leaf, map_child; the same as quick.c. `sweep`: sweep_child (huge.c).
+ * `look`: translate. `reclaim`: release_page, harvest (gather.c).
  *
  * Checked: what a fault fills is mapped to the value it was filled for; nobody reads, fills or locks a table that was
  * freed, nor a frame in its section; at the end slots say what was mapped last, and each frame is in just one of them.
@@ -515,7 +515,10 @@ proctype reclaim()
             frames = frames + (owner[i] != 0 -> 1 : 0)
         }
         if
-        :: IS_TABLE(up) -> check_slot(t[up - TABLE].slot[0], 0); check_slot(t[up - TABLE].slot[1], 1); assert(tables == 1)
+        :: IS_TABLE(up) ->
+            check_slot(t[up - TABLE].slot[0], 0);
+            check_slot(t[up - TABLE].slot[1], 1);
+            assert(tables == 1)
         :: else -> check_slot(up, 0); check_slot(up, 1); assert(tables == 0)
         fi;
         assert(frames == n)

@@ -4,13 +4,13 @@
  *
  * There is no fork in the library yet; this fixes the rule for when it comes. The fork raises a gate, which faults
  * (T1, T2, and T7, the copy of a page that is written while it is shared) and range operations respect: they test it
- * inside their section, and leave and wait while it is raised. It waits for one grace period, so that who tested before
- * is through. Then it goes from page to page: an empty page is empty in the copy, a filled one is shared, its leaf made
- * read-only by exchange. It flushes once, and lowers the gate when that is acknowledged.
+ * inside their section, and leave and wait while it is raised. It waits for one grace period, so that who tested
+ * before is through. Then it goes from page to page: an empty page is empty in the copy, a filled one is shared, its
+ * leaf made read-only by exchange. It flushes once, and lowers the gate when that is acknowledged.
  *
  * Abstracted: two pages, P and Q, of one byte; a program in the parent that writes 1 to Q, and then 1 to P, with its
- * TLB; the fork meets the pages in either order, each filled or ARMED at first. What the child sees is the frame that it
- * shares, or 0. The grace period is the section of the program's fault.
+ * TLB; the fork meets the pages in either order, each filled or ARMED at first. What the child sees is the frame that
+ * it shares, or 0. The grace period is the section of the program's fault.
  *
  * Checked: the child does not see the later write without the earlier one.
  *

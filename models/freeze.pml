@@ -4,20 +4,20 @@
  *
  * There are no such objects in the library yet; this fixes the rule for when they come. The fault reads the object's
  * sequence, gets the page, and exchanges the marker for BUSY with a tag of its own (the freeze). It reads the sequence
- * again. If that has not changed it exchanges the freeze for the leaf, else back for the marker. The revoker raises the
- * sequence, fences, and scans: a freeze tag it exchanges for the marker, so that the fault's second exchange fails; a
- * leaf it takes away under the node's lock (T11). BUSY of a lock's owner it leaves alone, and looks again under the
- * lock. A collapse that gives up puts back what it closed, but a marker where it found a freeze.
+ * again. If that has not changed it exchanges the freeze for the leaf, else back for the marker. The revoker raises
+ * the sequence, fences, and scans: a freeze tag it exchanges for the marker, so that the fault's second exchange
+ * fails; a leaf it takes away under the node's lock (T11). BUSY of a lock's owner it leaves alone, and looks again
+ * under the lock. A collapse that gives up puts back what it closed, but a marker where it found a freeze.
  *
- * Abstracted: one slot in a table that may be collapsed; two faults with a tag each; the version of the object stands for
- * its page: a fault's page is what the object had when the fault read the sequence. The store of the sequence waits in a
- * store buffer until a fence. The invalidation is part of the step that takes the leaf away. A collapse that succeeds is
- * left to huge.pml: here it closes the slot, finds that it cannot go on, and puts back.
+ * Abstracted: one slot in a table that may be collapsed; two faults with a tag each; the version of the object stands
+ * for its page: a fault's page is what the object had when the fault read the sequence. The store of the sequence
+ * waits in a store buffer until a fence. The invalidation is part of the step that takes the leaf away. A collapse
+ * that succeeds is left to huge.pml: here it closes the slot, finds that it cannot go on, and puts back.
  *
- * Follows: DESIGN, "Slots": BUSY, T1, T11; the put-back as op_put_back (src/pt/plan.c).
+ * Follows: T1 and T11 of docs/locking.md; the put-back as op_put_back (src/pt/plan.c).
  *
- * Checked: when the revoker is through, no page of before it is or will be mapped; no leaf is lost by a put-back; at the
- * end no slot is BUSY, and a fault has got through.
+ * Checked: when the revoker is through, no page of before it is or will be mapped; no leaf is lost by a put-back; the
+ * faults get through, and at the end the slot is not BUSY.
  *
  *   clean   -                     the rule
  *   assert  -DNO_REREAD           the sequence is not read again

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Question: do collapse (T9) and split (T8) keep every write and every dirty flag, while CPUs write through their TLBs,
- * hardware sets dirty by itself (T10), faults fill pages (T1) and another operation waits for the child's lock?
+ * Question: do collapse (T9) and split (T8) keep every write and every dirty flag, while CPUs write through their
+ * TLBs, hardware sets dirty by itself (T10), faults fill pages (T1) and another operation waits for the child's lock?
  *
  * Abstracted: one upper slot and tables of two pages; the first may be collapsed, and what was collapsed split again
- * into a second. A leaf is its place (0: as at first; 1: the large frame; 2: a second one) and dirty; `memory` holds the
- * last value written. A TLB with one entry a page of small leaves, with the table it was read from, so that hardware
- * sets dirty there, as it may through its cache of upper levels; and one for the large leaf. A store needs an entry with
- * dirty set. A translation that meets BUSY looks again.
+ * into a second. A leaf is its place (0: as at first; 1: the large frame; 2: a second one) and dirty; `memory` holds
+ * the last value written. A TLB with one entry a page of small leaves, with the table it was read from, so that
+ * hardware sets dirty there, as it may through its cache of upper levels; and one for the large leaf. A store needs an
+ * entry with dirty set. A translation that meets BUSY looks again.
  *
  * Follows: `collapse`: collapse_owned, drop_child, install_huge (src/pt/huge.c). `split`: pt_split, split_leaf
- * (commit.c); -DBREAKS: with break before make. `unmap`: unmap of one page in the child (quick.c). `program`: a CPU with
- * its faults (fault.c). `look`: translate (lookup.c).
+ * (commit.c); -DBREAKS: with break before make. `unmap`: unmap of one page in the child (quick.c). `program`: a CPU
+ * with its faults (fault.c). `look`: translate (lookup.c).
  *
  * Checked: at the end each page has the last value written, and is dirty if it was written; an unmapped page is not
  * mapped; no leaf is left in a table that was unlinked; no lookup finds a hole; with -DBREAKS no TLB holds both sizes.

@@ -6,15 +6,16 @@
  *
  * The rule: an operation that has something to flush raises `pending` in every node it holds, under the lock; unlocks;
  * flushes and waits; lowers what it raised; leaves its section. After each lock it takes, a map, split, discard (and
- * migrate, collapse, sweep) waits until `pending` of the node is 0, holding the lock. Unmap and protect do not wait: if
- * they saw it raised, they flush their whole range themselves. What opens a slot (T8) waits first, whoever it is: the
- * child has a count of its own, which knows nothing of what is pending for the slot. Where there are too many nodes to
- * remember, the flush is done before the unlock.
+ * migrate, collapse, sweep) waits until `pending` of the node is 0, holding the lock. Unmap and protect do not wait:
+ * if they saw it raised, they flush their whole range themselves. What opens a slot (T8) waits first, whoever it is:
+ * the child has a count of its own, which knows nothing of what is pending for the slot. Where there are too many
+ * nodes to remember, the flush is done before the unlock.
  *
- * Abstracted: an upper node (0) with one slot, leaf tables (1, 2) of two pages. One CPU's TLB, an entry a page at most,
- * also of a large leaf; it fills at any time, and a flush reaches it page by page at any time until it is acknowledged.
- * Three operations at once, of any kind on any range, and faults on both pages. OLD_RW, OLD_RO and PARKED are the frame
- * that was there at first; NEW is any later one. Sets of CPUs are left to activation.pml. No break before make in T8.
+ * Abstracted: an upper node (0) with one slot, leaf tables (1, 2) of two pages. One CPU's TLB, an entry a page at
+ * most, also of a large leaf; it fills at any time, and a flush reaches it page by page at any time until it is
+ * acknowledged. Three operations at once, of any kind on any range, and faults on both pages. OLD_RW, OLD_RO and
+ * PARKED are the frame that was there at first; NEW is any later one. Sets of CPUs are left to activation.pml. No
+ * break before make in T8.
  *
  * Follows: `operation`: op_plan, op_commit_unmap, op_commit_protect, op_commit_discard, op_commit_map, op_open, op_end
  * (src/pt), with the rule in place of the flush before the unlock. `fault`: T1 in fault.c.
@@ -27,6 +28,7 @@
  *   assert  -DFLAG                  a flag in place of the count
  *   assert  -DMAP_AT_ONCE           map does not wait
  *   assert  -DDISCARD_AT_ONCE       discard does not wait
+ *   assert  -DARM_AT_ONCE           discard puts the marker back before its flush
  *   assert  -DNO_WIDENING           unmap and protect flush only what they changed
  *   assert  -DLOWER_EARLY           lowered before the acknowledgement
  *   assert  -DRAISE_LATE            raised after the unlock
@@ -197,7 +199,11 @@ inline change(e, bits)
         :: kind == PROTECT_NONE && (e == OLD_RW || e == OLD_RO) -> need = need | bits; e = PARKED
         :: kind == DISCARD && (IS_LEAF(e) || e == PARKED) ->
             need = need | (IS_LEAF(e) -> bits : 0);
+#ifdef ARM_AT_ONCE
+            e = ARMED
+#else
             e = BUSY
+#endif
         :: kind == MAP && e == EMPTY ->
             assert(!(bits & 1) || tlb[0] == 0);
             assert(!(bits & 2) || tlb[1] == 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Question: are range operations atomic towards each other, although each locks only the nodes that rules R1 to R4 name
- * and faults put tables under their feet without any lock?
+ * Question: are range operations atomic towards each other, although each locks only the nodes that rules R1 to R4
+ * name and faults put tables under their feet without any lock?
  *
  * Abstracted: two pages that every operation works on together. The right one is in a leaf table that stays. The left
  * one is below the upper slot `top` of a node that is never stale: as a marker there, or (-DDEEP) in a middle table;
@@ -13,7 +13,8 @@
  * unmap_whole, map_child (commit.c, commit_map.c), mark_stale (range.c), as UNMAP of all of the left slot, REPLACE and
  * PROTECT of one page of it. `fault`: install (fault.c).
  *
- * Checked: at the end both pages have the same value; no marker is left BUSY; nobody meets another's BUSY under the lock.
+ * Checked: at the end both pages have the same value; no marker is left BUSY; nobody meets another's BUSY under the
+ * lock.
  *
  *   clean   -                   the marker is in the node that stays
  *   clean   -DDEEP              the marker is in a middle table, which is unlinked with the slot

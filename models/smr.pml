@@ -5,8 +5,8 @@
  *
  * Abstracted: one object behind one pointer, replaced once; two readers and one reclaimer, each with a store buffer
  * that drains in order at any time. A fence waits until the own buffer is empty. The epoch is raised by the reclaimer
- * alone, so its read-modify-write may stay in the buffer like any store: later loads overtake it, as on processors whose
- * acquire-release operations are no full barriers. Loads are not reordered among themselves.
+ * alone, so its read-modify-write may stay in the buffer like any store: later loads overtake it, as on processors
+ * whose acquire-release operations are no full barriers. Loads are not reordered among themselves.
  *
  * Follows: `reader`: smr_enter, smr_leave (src/sync/smr.h); with -DQSBR aspace_cpu_online, aspace_quiescent and
  * aspace_cpu_offline (smr.c). `reclaimer`: an unlink, smr_goal, and smr_passed as smr_wait polls it (smr.c).

@@ -1,28 +1,29 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Question: how may tags (VMID, ASID) be handed out and taken back with a generation that rolls over, so that a CPU never
- * uses what its TLB holds under a tag from the tag's former space; and by which tag does an operation flush whose
- * invalidation is still under way when its space gets another one?
+ * Question: how may tags (VMID, ASID) be handed out and taken back with a generation that rolls over, so that a CPU
+ * never uses what its TLB holds under a tag from the tag's former space; and by which tag does an operation flush
+ * whose invalidation is still under way when its space gets another one?
  *
- * The library takes a tag from the embedder and hands none out; this fixes the rule for whoever does. A space's word is
- * generation and tag. Each CPU has an active word, which a roll-over claims by exchanging it for 0, and a reserved word,
- * what it ran then. A CPU that switches goes the fast way if the space's word is of the current generation and an
- * exchange of its active word from what it read, not 0, succeeds; else it takes the lock. A roll-over, under the lock,
- * clears the bitmap but for the reserved tags and tells every CPU to flush all tags before it uses one of the new
- * generation. An operation changes its table, fences, then reads the space's tag and flushes that: entries under a later
- * tag were made after the change, and entries under an earlier one are met by the flush of the roll-over before its CPU
- * switches. It need not read the tag again, but must not have read it before the change.
+ * The library takes a tag from the embedder and hands none out; this fixes the rule for whoever does. A space's word
+ * is generation and tag. Each CPU has an active word, which a roll-over claims by exchanging it for 0, and a reserved
+ * word, what it ran then. A CPU that switches goes the fast way if the space's word is of the current generation and
+ * an exchange of its active word from what it read, not 0, succeeds; else it takes the lock. A roll-over, under the
+ * lock, clears the bitmap but for the reserved tags and tells every CPU to flush all tags before it uses one of the
+ * new generation. An operation changes its table, fences, then reads the space's tag and flushes that: entries under a
+ * later tag were made after the change, and entries under an earlier one are met by the flush of the roll-over before
+ * its CPU switches. It need not read the tag again, but must not have read it before the change.
  *
- * Abstracted: two CPUs that switch three times each, between four spaces; tags 1 to 3, all taken at first. Of what
- * TLBs hold only space 0 is told, one entry a tag, and whether it is from before the operation's change. A flush by tag reaches all
- * CPUs, one after the other, and the operation changes a table of space 0 once.
+ * Abstracted: two CPUs that switch twice each, between four spaces; tags 1 to 3, all taken at first. Of what
+ * TLBs hold only space 0 is told, one entry a tag, and whether it is from before the operation's change. A flush by
+ * tag reaches all CPUs, one after the other, and the operation changes a table of space 0 once.
  *
- * Checked: a CPU hits nothing of another space; two CPUs never run two spaces under one tag; after the operation no CPU
- * hits what it changed.
+ * Checked: a CPU hits nothing of another space; two CPUs never run two spaces under one tag; after the operation no
+ * CPU hits what it changed.
  *
- *   deep    -                  two CPUs, an operation
+ *   clean   -                  two CPUs, an operation
+ *   deep    -DMORE=1           one of them switches three times
  *   assert  -DNO_RESERVATION   a roll-over does not keep the tags that CPUs run on
- *   assert  -DNO_FLUSH         a roll-over tells no CPU to flush
+ *   assert  -DMORE=1 -DNO_FLUSH  a roll-over tells no CPU to flush
  *   assert  -DNO_CLAIM         a roll-over reads the active words and leaves them
  *   assert  -DOLD_TAG          an operation flushes by the tag that it read before its change
  *   assert  -DLATE_WORD        a CPU makes its active word known after it has begun to run
@@ -30,8 +31,8 @@
 #define CPUS 2
 #define SPACES 4
 #define TAGS 3
-#ifndef SWITCHES
-#define SWITCHES 3
+#ifndef MORE
+#define MORE 0 /* switches of CPU 0 beyond two */
 #endif
 #define WORD(g, tag) (((g) << 2) | (tag))
 #define TAG(w) ((w) & 3)
@@ -136,7 +137,7 @@ inline hit()
 proctype cpu(byte me)
 {
     byte s, word, old, tag, w, round;
-    for (round : 1 .. SWITCHES) { /* switch to a space */
+    for (round : 1 .. 2 + (me == 0 -> MORE : 0)) { /* switch to a space */
         atomic {
             running[me] = 0;
             run_tag[me] = 0;

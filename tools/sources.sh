@@ -15,7 +15,7 @@ c) find_files \( -name '*.c' -o -name '*.h' \) ;;
 sh) find_files \( -name '*.sh' -o -path ./.ci/run \) ;;
 all)
     find_files \( -name '*.[chS]' -o -name '*.sh' -o -name '*.md' -o -name '*.cmake' -o -name '*.in' -o -name '*.lds' \
-        -o -name '*.ld' -o -name '*.map' -o -name '*.py' -o -name CMakeLists.txt -o -name Makefile -o -path ./.ci/run \)
+        -o -name '*.ld' -o -name '*.map' -o -name '*.py' -o -name '*.pml' -o -name CMakeLists.txt -o -name Makefile -o -path ./.ci/run \)
     ;;
 *) echo "sources: usage: sources.sh c|sh|all" >&2; exit 2 ;;
 esac

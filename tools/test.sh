@@ -166,6 +166,12 @@ race_mistakes() {
     tools/build.sh gcc tests && tools/build.sh clang-tsan race-stress && tests/race/mistakes.sh
 }
 
+# The models that are searched in a few seconds each.
+models() {
+    # shellcheck disable=SC2046
+    explain $("$logs/run-one" "$logs/$name" "$tally" "env -u ONLY FAST=1" tools/models.sh)
+}
+
 check_guest_lines() {
     # Bad input gets one line and status 2.
     for bad in GUEST=vax CPUS=0 PAGES=3k STRESS=3 RAM=1M RAM=lots KERNEL=/nonexistent TIMEOUT=x; do
@@ -180,6 +186,7 @@ check_guest_lines() {
 }
 
 packages="gcc g++ clang cmake ninja-build make pkg-config libc6-dev binutils liburcu-dev"
+packages="gcc g++ clang cmake ninja-build make pkg-config libc6-dev binutils spin"
 if [ -z "$fast" ]; then
     packages="$packages gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu libc6-dev-arm64-cross libc6-dev-riscv64-cross qemu-user"
     packages="$packages qemu-system-arm qemu-system-misc opensbi"
@@ -202,6 +209,7 @@ step race-tsan race_tsan
 step quickstart tools/check-readme.sh
 step install tools/check-install.sh
 step symbols tools/check-symbols.sh
+step models models
 step freestanding tests/freestanding/run.sh
 step explore explored
 step conflicts tools/conflicts.sh --brief
