@@ -185,8 +185,7 @@ check_guest_lines() {
     done
 }
 
-packages="gcc g++ clang cmake ninja-build make pkg-config libc6-dev binutils liburcu-dev"
-packages="gcc g++ clang cmake ninja-build make pkg-config libc6-dev binutils spin"
+packages="gcc g++ clang cmake ninja-build make pkg-config libc6-dev binutils liburcu-dev spin"
 if [ -z "$fast" ]; then
     packages="$packages gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu libc6-dev-arm64-cross libc6-dev-riscv64-cross qemu-user"
     packages="$packages qemu-system-arm qemu-system-misc opensbi"
