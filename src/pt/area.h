@@ -20,20 +20,21 @@ enum {
     AREA_ROM = 1u << 7,    /* leaves never get the write right */
 };
 
+/* What faults and lookups read is in the first line. */
 struct area {
     aspace_va_t va_base; /* of the map call: offsets count from here for as long as any page of it lives */
-    uint64_t size;
+    aspace_pa_t pa;      /* LINEAR, ROM: of va_base */
     uint64_t id;
-    aspace_pa_t pa;  /* LINEAR, ROM: of va_base */
-    uint64_t offset; /* CUSTOM: object offset of va_base */
     uint64_t cookie;
+    uint64_t offset; /* CUSTOM: object offset of va_base */
     const struct aspace_backend *backend;
     void *ctx;
-    const struct aspace_doorbell *doorbells;
-    uint32_t doorbell_count;
-    uint32_t index;
     uint8_t kind, max_rights, attr, fork;
     uint8_t flags, max_level;
+    uint32_t index;
+    uint64_t size;
+    const struct aspace_doorbell *doorbells;
+    uint32_t doorbell_count;
     uint64_t pages;  /* 4 KiB pages still mapped or awaiting release; 0: the record dies */
     uint64_t faults; /* with AREA_COUNT */
 } __attribute__((aligned(128)));
