@@ -51,7 +51,7 @@ static inline aspace_pa_t node_pa(const struct node *n)
 /* The descriptor of the table at pa, the begin of a page. */
 static inline struct node *node_at(const struct aspace_host *host, aspace_pa_t pa)
 {
-    uint64_t chunk = pa & ~((4096ull << host->chunk_order) - 1);
+    uint64_t chunk = pa & host->chunk_mask;
     char *nodes = aspace_phys_to_virt(chunk);
     return (struct node *)(void *)(nodes + (pa - chunk) / (4096 / NODE_BYTES));
 }

@@ -46,7 +46,8 @@ struct aspace_host {
     uint32_t cpus;
     uint32_t chunk_order;
     uint32_t full_flush_entries;
-    uint32_t smr; /* enum aspace_smr, or SMR_HOOKS */
+    uint32_t smr;        /* enum aspace_smr, or SMR_HOOKS */
+    uint64_t chunk_mask; /* of a physical address: the begin of its chunk */
 
     uint64_t smr_epoch __attribute__((aligned(ASPACE_CACHE_LINE)));
     uint64_t next_id;
