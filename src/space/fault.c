@@ -340,8 +340,8 @@ static enum aspace_fault_result on_slot(struct fault *f)
 }
 
 /* Each round has a section of its own, so that a change in flight elsewhere never keeps a grace period from ending. */
-static enum aspace_fault_result fault_general(struct aspace *s, aspace_va_t va, uint32_t access,
-                                              struct aspace_fault_info *info)
+static __attribute__((noinline)) enum aspace_fault_result fault_general(struct aspace *s, aspace_va_t va,
+                                                                        uint32_t access, struct aspace_fault_info *info)
 {
     struct pt *pt = &s->pt;
     struct fault f = {.s = s, .pt = pt, .va = va, .info = info};
@@ -363,63 +363,70 @@ static enum aspace_fault_result fault_general(struct aspace *s, aspace_va_t va, 
 /* --------------------------------------------------------------------------------------------------- fault-around */
 
 /* Fill the neighbours that follow in the same table. The window doubles while faults come in sequence. */
-static void fault_around(struct pt *pt, aspace_va_t va, const struct walk *w)
+static __attribute__((noinline)) void fault_around(struct pt *pt, aspace_va_t va, uint64_t *slot, uint64_t armed)
 {
     struct pt_cpu *c = pt_this_cpu(pt);
+    uint64_t template = pt->zero_leaf[VALUE_RIGHTS(slot_armed_value(armed))];
     va &= ~4095ull;
     c->window = va == c->next_va ? (c->window ? c->window * 2 : 1) : 0;
     if (c->window > pt->fault_around)
         c->window = pt->fault_around;
-    unsigned i = w->index + 1, end = node_entries(pt->F, 0), last = i + c->window;
-    for (; i < end && i < last; i++) {
-        uint64_t e = slot_load(w->slots + i);
-        if (e != w->e)
+    unsigned i = 1, end = node_entries(pt->F, 0) - slot_index(pt->F, 0, va);
+    for (; i < end && i <= c->window; i++) {
+        uint64_t e = slot_load(slot + i);
+        if (e != armed)
             break; /* not the same area, rights and kind */
         aspace_pa_t pa = alloc_frame(pt, 0);
         if (pa == ASPACE_PA_NONE)
             break;
-        uint64_t leaf = pt->zero_leaf[VALUE_RIGHTS(slot_armed_value(e))] | fmt_addr_bits(pt->F, pa);
-        if (!slot_cas(w->slots + i, &e, leaf)) {
+        if (!slot_cas(slot + i, &e, template | fmt_addr_bits(pt->F, pa))) {
             free_frame(pt, pa, 0);
             break;
         }
     }
-    c->next_va = va + ((uint64_t)(i - w->index) << 12);
+    c->next_va = va + ((uint64_t)i << 12);
 }
 
 /* ------------------------------------------------------------------------------------------------- the fast path */
 
-static inline __attribute__((always_inline)) enum aspace_fault_result fault_fast(const struct fmt *const F,
-                                                                                 struct aspace *s, aspace_va_t va,
-                                                                                 uint32_t access,
-                                                                                 struct aspace_fault_info *info)
+/* A page that plain zero-fill will do for, in a table that is there. In a section; false: the general way. */
+static inline __attribute__((always_inline)) bool fault_fast(const struct fmt *const F, struct pt *pt, aspace_va_t va,
+                                                             uint32_t access)
 {
-    struct pt *pt = &s->pt;
-    struct aspace_host *host = pt->host;
-    struct walk w;
-    smr_enter(host);
-    walk_to(F, pt, va, &w);
-    uint32_t rights = VALUE_RIGHTS(slot_armed_value(w.e)), need = access & (F->has_user ? 15u : 7u);
-    uint64_t plain = (uint64_t)SLOT_ARMED << SLOT_KIND_SHIFT | SLOT_ZERO;
-    bool quick = w.kind == SLOT_ARMED && !w.level && (w.e & plain) == plain && !(need & ~rights);
-    if (LIKELY(quick)) {
-        aspace_pa_t pa = alloc_frame(pt, 0);
-        uint64_t e = w.e, leaf = pt->zero_leaf[rights] | fmt_addr_bits(F, pa);
-        if (LIKELY(pa != ASPACE_PA_NONE)) {
-            if (LIKELY(slot_cas(w.slots + w.index, &e, leaf))) {
-                pt_sync_walkers(pt, w.slots + w.index, 8);
-                COUNT(pt_this_cpu(pt)->faults[ASPACE_FAULT_DONE], 1);
-                if (UNLIKELY(pt->fault_around))
-                    fault_around(pt, va, &w);
-                smr_leave(host);
-                return ASPACE_FAULT_DONE;
-            }
-            free_frame(pt, pa, 0);
-        }
+    const uint64_t plain = (uint64_t)SLOT_ARMED << SLOT_KIND_SHIFT | SLOT_ZERO;
+    const uint64_t kind = (uint64_t)SLOT_KIND_MASK << SLOT_KIND_SHIFT | SLOT_ZERO;
+    uint64_t *slots = walk_bottom(F, pt, va);
+    if (UNLIKELY(!slots))
+        return false;
+    uint64_t *slot = slots + slot_index(F, 0, va), armed = slot_load(slot), e = armed;
+    uint32_t rights = VALUE_RIGHTS(slot_armed_value(armed)), need = access & (F->has_user ? 15u : 7u);
+    if (UNLIKELY(fmt_present(F, 0, armed) || (armed & kind) != plain || need & ~rights))
+        return false;
+    aspace_pa_t pa = alloc_frame(pt, 0);
+    if (UNLIKELY(pa == ASPACE_PA_NONE))
+        return false;
+    if (UNLIKELY(!slot_cas(slot, &e, pt->zero_leaf[rights] | fmt_addr_bits(F, pa)))) {
+        free_frame(pt, pa, 0);
+        return false;
     }
-    smr_leave(host);
-    return fault_general(s, va, access, info);
+    pt_sync_walkers(pt, slot, sizeof *slot);
+    COUNT(pt_this_cpu(pt)->faults[ASPACE_FAULT_DONE], 1);
+    if (UNLIKELY(pt->fault_around))
+        fault_around(pt, va, slot, armed);
+    return true;
 }
+
+#define ASPACE_X(id, name)                                                                                             \
+    static __attribute__((noinline)) enum aspace_fault_result fault_##id(                                              \
+        struct aspace *s, aspace_va_t va, uint32_t access, struct aspace_fault_info *info)                             \
+    {                                                                                                                  \
+        smr_enter(s->pt.host);                                                                                         \
+        bool done = fault_fast(&fmt_const_##id, &s->pt, va, access);                                                   \
+        smr_leave(s->pt.host);                                                                                         \
+        return LIKELY(done) ? ASPACE_FAULT_DONE : fault_general(s, va, access, info);                                  \
+    }
+ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
 
 enum aspace_fault_result aspace_fault(struct aspace *s, aspace_va_t va, uint32_t access, struct aspace_fault_info *info)
 {
@@ -434,7 +441,7 @@ enum aspace_fault_result aspace_fault(struct aspace *s, aspace_va_t va, uint32_t
     }
     switch (s->pt.F->id) {
 #define ASPACE_X(id, name)                                                                                             \
-    case ASPACE_FMT_##id: return fault_fast(&fmt_const_##id, s, va, access, info);
+    case ASPACE_FMT_##id: return fault_##id(s, va, access, info);
         ASPACE_FORMATS(ASPACE_X)
 #undef ASPACE_X
     default: return ASPACE_FAULT_NO_AREA;
