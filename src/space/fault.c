@@ -389,40 +389,64 @@ static __attribute__((noinline)) void fault_around(struct pt *pt, aspace_va_t va
 
 /* ------------------------------------------------------------------------------------------------- the fast path */
 
-/* A page that plain zero-fill will do for, in a table that is there. In a section; false: the general way. */
-static inline __attribute__((always_inline)) bool fault_fast(const struct fmt *const F, struct pt *pt, aspace_va_t va,
-                                                             uint32_t access)
+/* A frame for one page, which the caller counts. None left: the general way knows what else to try. */
+static inline __attribute__((always_inline)) aspace_pa_t take_page(struct pt *pt)
+{
+    if (UNLIKELY(!pt_account(&pt->used_frames, pt->quota_frames, 1)))
+        return ASPACE_PA_NONE;
+    aspace_pa_t pa = pt_alloc_frame(pt, 0, ASPACE_ALLOC_ZERO);
+    if (UNLIKELY(pa == ASPACE_PA_NONE))
+        pt_account(&pt->used_frames, pt->quota_frames, -1);
+    return pa;
+}
+
+/* The arguments of a fault, in registers: it is all inlined. */
+struct touch {
+    struct pt *pt;
+    aspace_va_t va;
+    uint32_t access;
+};
+
+/* A page that plain zero-fill will do for, in a table that is there. In a section. 0: the general way; else done. */
+static inline __attribute__((always_inline)) int touch_end(const struct fmt *const F, const struct touch *k,
+                                                           const struct walk *w)
 {
     const uint64_t plain = (uint64_t)SLOT_ARMED << SLOT_KIND_SHIFT | SLOT_ZERO;
     const uint64_t kind = (uint64_t)SLOT_KIND_MASK << SLOT_KIND_SHIFT | SLOT_ZERO;
-    uint64_t *slots = walk_bottom(F, pt, va);
-    if (UNLIKELY(!slots))
-        return false;
-    uint64_t *slot = slots + slot_index(F, 0, va), armed = slot_load(slot), e = armed;
-    uint32_t rights = VALUE_RIGHTS(slot_armed_value(armed)), need = access & (F->has_user ? 15u : 7u);
-    if (UNLIKELY(fmt_present(F, 0, armed) || (armed & kind) != plain || need & ~rights))
-        return false;
-    aspace_pa_t pa = alloc_frame(pt, 0);
+    struct pt *pt = k->pt;
+    uint64_t *slot = w->slots + w->index, e = w->e;
+    uint32_t rights = VALUE_RIGHTS(slot_armed_value(e)), need = k->access & (F->has_user ? 15u : 7u);
+    if (w->level || UNLIKELY(fmt_present(F, 0, e) || (e & kind) != plain || need & ~rights))
+        return 0;
+    aspace_pa_t pa = take_page(pt);
     if (UNLIKELY(pa == ASPACE_PA_NONE))
-        return false;
+        return 0;
+    struct pt_cpu *cpu = pt_this_cpu(pt);
+    COUNT(cpu->frames, 1);
     if (UNLIKELY(!slot_cas(slot, &e, pt->zero_leaf[rights] | fmt_addr_bits(F, pa)))) {
         free_frame(pt, pa, 0);
-        return false;
+        return 0;
     }
     pt_sync_walkers(pt, slot, sizeof *slot);
-    COUNT(pt_this_cpu(pt)->faults[ASPACE_FAULT_DONE], 1);
+    COUNT(cpu->faults[ASPACE_FAULT_DONE], 1);
     if (UNLIKELY(pt->fault_around))
-        fault_around(pt, va, slot, armed);
-    return true;
+        fault_around(pt, k->va, slot, w->e);
+    return 1;
 }
 
+WALK_LEVELS(touch, struct touch)
+
+/* Each of its own, so that none saves registers which only another needs. fault_general has sections of its own. */
 #define ASPACE_X(id, name)                                                                                             \
     static __attribute__((noinline)) enum aspace_fault_result fault_##id(                                              \
         struct aspace *s, aspace_va_t va, uint32_t access, struct aspace_fault_info *info)                             \
     {                                                                                                                  \
-        smr_enter(s->pt.host);                                                                                         \
-        bool done = fault_fast(&fmt_const_##id, &s->pt, va, access);                                                   \
-        smr_leave(s->pt.host);                                                                                         \
+        bool sections = s->pt.walk_id == ASPACE_FMT_COUNT;                                                             \
+        if (UNLIKELY(sections))                                                                                        \
+            smr_enter(s->pt.host);                                                                                     \
+        int done = touch_walk(&fmt_const_##id, &(struct touch){&s->pt, va, access});                                   \
+        if (UNLIKELY(sections))                                                                                        \
+            smr_leave(s->pt.host);                                                                                     \
         return LIKELY(done) ? ASPACE_FAULT_DONE : fault_general(s, va, access, info);                                  \
     }
 ASPACE_FORMATS(ASPACE_X)
@@ -439,6 +463,8 @@ enum aspace_fault_result aspace_fault(struct aspace *s, aspace_va_t va, uint32_t
         COUNT(pt_this_cpu(&s->pt)->faults[ASPACE_FAULT_CLOSED], 1);
         return ASPACE_FAULT_CLOSED;
     }
+    if (LIKELY(s->pt.walk_id == ASPACE_FMT_X86_EPT4))
+        return fault_X86_EPT4(s, va, access, info);
     switch (s->pt.F->id) {
 #define ASPACE_X(id, name)                                                                                             \
     case ASPACE_FMT_##id: return fault_##id(s, va, access, info);
