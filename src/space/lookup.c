@@ -270,9 +270,15 @@ int aspace_translate(struct aspace *s, aspace_va_t va, struct aspace_translation
 static __attribute__((noinline)) int limit_in_section(struct pt *pt, aspace_va_t va, uint64_t cap,
                                                       struct aspace_translation *t)
 {
-    int rc;
+    int rc = ASPACE_E_RANGE;
     smr_enter(pt->host);
-    rc = limit_general(pt, va, cap, t);
+    switch (pt->F->id) {
+#define ASPACE_X(id, name)                                                                                             \
+    case ASPACE_FMT_##id: rc = limit_##id(pt, va, cap, t); break;
+        ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
+    default: break;
+    }
     smr_leave(pt->host);
     return rc;
 }
@@ -464,8 +470,15 @@ ASPACE_FORMATS(ASPACE_X)
 
 static __attribute__((noinline)) int query_in_section(struct pt *pt, aspace_va_t va, struct aspace_area *out)
 {
+    int rc = ASPACE_E_RANGE;
     smr_enter(pt->host);
-    int rc = query_general(pt, va, out);
+    switch (pt->F->id) {
+#define ASPACE_X(id, name)                                                                                             \
+    case ASPACE_FMT_##id: rc = query_##id(pt, va, out); break;
+        ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
+    default: break;
+    }
     smr_leave(pt->host);
     return rc;
 }
