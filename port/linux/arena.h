@@ -73,10 +73,13 @@ struct arena_counts {
     uint64_t failed; /* CHECKED: those that were made to fail, or did */
 };
 
-/* FAST: what one CPU has at hand. */
+/* FAST: what one CPU has at hand of an order. */
+struct arena_stack {
+    aspace_pa_t *slot;
+    unsigned n, most;
+};
 struct arena_fast_cpu {
-    aspace_pa_t *slot[ARENA_ORDERS];
-    unsigned n[ARENA_ORDERS];
+    struct arena_stack stack[ARENA_ORDERS];
 } __attribute__((aligned(64)));
 
 struct arena_depot {

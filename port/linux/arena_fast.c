@@ -44,8 +44,10 @@ int arena_fast_init(struct arena *a)
         a->depot[order].slot = at;
         at += depot_room(a, order);
         for (unsigned i = 0; i < ARENA_CPUS_MAX; i++) {
-            a->fast[i].slot[order] = at;
-            at += 2 * batch_of(order);
+            struct arena_stack *stack = &a->fast[i].stack[order];
+            stack->slot = at;
+            stack->most = 2 * batch_of(order);
+            at += stack->most;
         }
     }
     return 0;
@@ -115,9 +117,9 @@ static unsigned take_from_bump(struct arena *a, unsigned order, aspace_pa_t *pa)
     return n;
 }
 
-static __attribute__((noinline)) bool refill(struct arena *a, struct arena_fast_cpu *cpu, unsigned order)
+static __attribute__((noinline)) bool refill(struct arena *a, struct arena_stack *stack, unsigned order)
 {
-    aspace_pa_t *pa = cpu->slot[order];
+    aspace_pa_t *pa = stack->slot;
     pthread_mutex_lock(&a->lock);
     unsigned n = take_from_depot(a, order, pa);
     if (n == 0) {
@@ -127,29 +129,32 @@ static __attribute__((noinline)) bool refill(struct arena *a, struct arena_fast_
         n = 1;
     }
     pthread_mutex_unlock(&a->lock);
-    cpu->n[order] = n;
+    stack->n = n;
     return n != 0;
 }
 
 /* The older half goes: what was freed last is likely still in the cache. */
-static __attribute__((noinline)) void spill(struct arena *a, struct arena_fast_cpu *cpu, unsigned order)
+static __attribute__((noinline)) void spill(struct arena *a, struct arena_stack *stack, unsigned order)
 {
     unsigned n = batch_of(order);
-    aspace_pa_t *slot = cpu->slot[order];
     struct arena_depot *depot = &a->depot[order];
     pthread_mutex_lock(&a->lock);
-    memcpy(depot->slot + depot->n, slot, n * sizeof(*slot));
+    memcpy(depot->slot + depot->n, stack->slot, n * sizeof(*stack->slot));
     depot->n += n;
     pthread_mutex_unlock(&a->lock);
-    memmove(slot, slot + n, n * sizeof(*slot));
-    cpu->n[order] -= n;
+    memmove(stack->slot, stack->slot + n, n * sizeof(*stack->slot));
+    stack->n -= n;
 }
 
-static void zero(struct arena *a, aspace_pa_t pa, unsigned order, unsigned flags)
+static bool is_zeroed(const struct arena *a, unsigned flags)
 {
-    if (!a->config.skip_zeroing || (flags & ASPACE_ALLOC_TABLE)) {
-        memset(arena_pointer(a, pa), 0, (size_t)ARENA_PAGE << order);
-    }
+    return (flags & ASPACE_ALLOC_ZERO) && (!a->config.skip_zeroing || (flags & ASPACE_ALLOC_TABLE));
+}
+
+static __attribute__((noinline)) aspace_pa_t zero(struct arena *a, aspace_pa_t pa, unsigned order)
+{
+    memset(arena_pointer(a, pa), 0, (size_t)ARENA_PAGE << order);
+    return pa;
 }
 
 /* All that was ever taken from the bump pointer less what lies in a stack or depot. Exact when nothing runs. */
@@ -160,64 +165,79 @@ uint64_t arena_fast_frames(struct arena *a)
     for (unsigned order = 0; order < ARENA_ORDERS; order++) {
         frames -= a->depot[order].n << order;
         for (unsigned i = 0; i < ARENA_CPUS_MAX; i++) {
-            frames -= (uint64_t)__atomic_load_n(&a->fast[i].n[order], __ATOMIC_RELAXED) << order;
+            frames -= (uint64_t)__atomic_load_n(&a->fast[i].stack[order].n, __ATOMIC_RELAXED) << order;
         }
     }
     pthread_mutex_unlock(&a->lock);
     return frames;
 }
 
+static inline struct arena_stack *stack_of(const struct arena *a, unsigned order)
+{
+    return &a->fast[aspace_linux_cpu].stack[order];
+}
+
+/* What is not common is called last, so that the common case saves no register. */
+static __attribute__((noinline)) aspace_pa_t alloc_refilled(struct arena *a, unsigned order, unsigned flags)
+{
+    if (order > ARENA_ORDER_MAX || !refill(a, stack_of(a, order), order)) {
+        return ASPACE_PA_NONE;
+    }
+    return arena_fast_alloc(a, order, flags);
+}
+
 aspace_pa_t arena_fast_alloc(struct arena *a, unsigned order, unsigned flags)
 {
-    if (order > ARENA_ORDER_MAX) {
-        return ASPACE_PA_NONE;
+    struct arena_stack *stack = stack_of(a, order <= ARENA_ORDER_MAX ? order : 0);
+    if (__builtin_expect(stack->n == 0 || order > ARENA_ORDER_MAX, 0)) {
+        return alloc_refilled(a, order, flags);
     }
-    struct arena_fast_cpu *cpu = &a->fast[aspace_linux_cpu];
-    if (cpu->n[order] == 0 && !refill(a, cpu, order)) {
-        return ASPACE_PA_NONE;
-    }
-    aspace_pa_t pa = cpu->slot[order][--cpu->n[order]];
-    if (flags & ASPACE_ALLOC_ZERO) {
-        zero(a, pa, order, flags);
-    }
-    return pa;
+    aspace_pa_t pa = stack->slot[--stack->n];
+    return __builtin_expect(is_zeroed(a, flags), 0) ? zero(a, pa, order) : pa;
+}
+
+static __attribute__((noinline)) void free_spilled(struct arena *a, aspace_pa_t pa, unsigned order)
+{
+    spill(a, stack_of(a, order), order);
+    arena_fast_free(a, pa, order);
 }
 
 void arena_fast_free(struct arena *a, aspace_pa_t pa, unsigned order)
 {
-    struct arena_fast_cpu *cpu = &a->fast[aspace_linux_cpu];
-    if (cpu->n[order] == 2 * batch_of(order)) {
-        spill(a, cpu, order);
+    struct arena_stack *stack = stack_of(a, order);
+    if (__builtin_expect(stack->n == stack->most, 0)) {
+        free_spilled(a, pa, order);
+        return;
     }
-    cpu->slot[order][cpu->n[order]++] = pa;
+    stack->slot[stack->n++] = pa;
 }
 
 size_t arena_fast_alloc_batch(struct arena *a, aspace_pa_t *pa, size_t n, unsigned flags)
 {
-    struct arena_fast_cpu *cpu = &a->fast[aspace_linux_cpu];
+    struct arena_stack *stack = stack_of(a, 0);
     size_t done = 0;
-    while (done < n && (cpu->n[0] || refill(a, cpu, 0))) {
-        for (; done < n && cpu->n[0]; done++) {
-            pa[done] = cpu->slot[0][--cpu->n[0]];
+    while (done < n && (stack->n || refill(a, stack, 0))) {
+        for (; done < n && stack->n; done++) {
+            pa[done] = stack->slot[--stack->n];
         }
     }
-    for (size_t i = 0; (flags & ASPACE_ALLOC_ZERO) && i < done; i++) {
-        zero(a, pa[i], 0, flags);
+    for (size_t i = 0; is_zeroed(a, flags) && i < done; i++) {
+        zero(a, pa[i], 0);
     }
     return done;
 }
 
 void arena_fast_free_batch(struct arena *a, const aspace_pa_t *pa, size_t n)
 {
-    struct arena_fast_cpu *cpu = &a->fast[aspace_linux_cpu];
+    struct arena_stack *stack = stack_of(a, 0);
     for (size_t i = 0; i < n;) {
-        if (cpu->n[0] == 2 * BATCH_FRAMES) {
-            spill(a, cpu, 0);
+        if (stack->n == stack->most) {
+            spill(a, stack, 0);
         }
-        size_t room = 2 * BATCH_FRAMES - cpu->n[0];
+        size_t room = stack->most - stack->n;
         size_t some = n - i < room ? n - i : room;
-        memcpy(cpu->slot[0] + cpu->n[0], pa + i, some * sizeof(*pa));
-        cpu->n[0] += (unsigned)some;
+        memcpy(stack->slot + stack->n, pa + i, some * sizeof(*pa));
+        stack->n += (unsigned)some;
         i += some;
     }
 }

@@ -20,12 +20,13 @@ enum {
     AREA_ROM = 1u << 7,    /* leaves never get the write right */
 };
 
+/* What faults and lookups read is in the first line. */
 struct area {
     aspace_va_t va_base; /* of the map call: offsets count from here for as long as any page of it lives */
+    aspace_pa_t pa;      /* LINEAR, ROM: of va_base */
     uint64_t id;
-    aspace_pa_t pa;  /* LINEAR, ROM: of va_base */
-    uint64_t offset; /* CUSTOM: object offset of va_base */
     uint64_t cookie;
+    uint64_t offset; /* CUSTOM: object offset of va_base */
     const struct aspace_backend *backend;
     void *ctx;
     uint8_t kind, max_rights, attr, fork;

@@ -49,11 +49,12 @@ static inline aspace_pa_t node_pa(const struct node *n)
     return aspace_virt_to_phys(node_slots(n));
 }
 
-/* The descriptor of the table at pa. */
+/* The descriptor of the table at pa, the begin of a page. */
 static inline struct node *node_at(const struct aspace_host *host, aspace_pa_t pa)
 {
-    uint64_t chunk = pa & ~((4096ull << host->chunk_order) - 1);
-    return (struct node *)aspace_phys_to_virt(chunk) + ((pa - chunk) >> 12);
+    uint64_t chunk = pa & host->chunk_mask;
+    char *nodes = aspace_phys_to_virt(chunk);
+    return (struct node *)(void *)(nodes + (pa - chunk) / (4096 / NODE_BYTES));
 }
 
 static inline unsigned node_entries(const struct fmt *F, unsigned level)

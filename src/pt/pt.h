@@ -10,6 +10,7 @@
 
 #include "pt/area.h"
 #include "pt/node.h"
+#include "sync/bits.h"
 #include "sync/smr.h"
 
 enum { CPU_WORDS = ASPACE_CPUS_MAX / 64 };
@@ -128,8 +129,7 @@ static inline unsigned level_order(const struct fmt *F, unsigned level)
 /* Fill slots [lo, hi) of a private table with one marker. */
 static inline void slots_fill(uint64_t *slots, unsigned lo, unsigned hi, uint64_t e)
 {
-    for (unsigned i = lo; i < hi; i++)
-        slots[i] = e;
+    fill_words(slots + lo, e, hi - lo);
 }
 
 /* Before a CPU may depend on entries stored by this one. */

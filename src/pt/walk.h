@@ -70,6 +70,39 @@ static inline __attribute__((always_inline)) uint64_t *walk_bottom(const struct 
     return slots;
 }
 
+/*
+ * Defines name_walk(F, k), k a type * with the members pt and va: walks, and returns name_end(F, k, &w) for the slot it
+ * ends at. One copy of the end for each level, over constants; of a loop a compiler would make a common end, for which
+ * the level is a variable.
+ */
+#define WALK_LEVEL(name, type, this, below)                                                                            \
+    static inline                                                                                                      \
+        __attribute__((always_inline)) int name##_##this(const struct fmt *const F, const type *k, uint64_t *slots)    \
+    {                                                                                                                  \
+        struct walk w = {.slots = slots, .level = this, .index = walk_index(F, this, k->va)};                          \
+        w.e = slot_load(slots + w.index);                                                                              \
+        if (UNLIKELY(!fmt_points(F, this, w.e)))                                                                       \
+            return name##_end(F, k, &w);                                                                               \
+        return name##_##below(F, k, walk_table(F, w.e));                                                               \
+    }
+#define WALK_LEVELS(name, type)                                                                                        \
+    static inline __attribute__((always_inline)) int name##_none(const struct fmt *F, const type *k, uint64_t *slots)  \
+    {                                                                                                                  \
+        (void)F, (void)k, (void)slots;                                                                                 \
+        return 0; /* not reached: there are no tables below level 0 */                                                 \
+    }                                                                                                                  \
+    WALK_LEVEL(name, type, 0, none)                                                                                    \
+    WALK_LEVEL(name, type, 1, 0)                                                                                       \
+    WALK_LEVEL(name, type, 2, 1)                                                                                       \
+    WALK_LEVEL(name, type, 3, 2)                                                                                       \
+    WALK_LEVEL(name, type, 4, 3)                                                                                       \
+    static inline __attribute__((always_inline)) int name##_walk(const struct fmt *const F, const type *k)             \
+    {                                                                                                                  \
+        if (F->levels == 3)                                                                                            \
+            return name##_2(F, k, k->pt->root_slots);                                                                  \
+        return F->levels == 4 ? name##_3(F, k, k->pt->root_slots) : name##_4(F, k, k->pt->root_slots);                 \
+    }
+
 /* The descriptor of the table that `slots` are of. */
 static inline struct node *walk_node(const struct pt *pt, const uint64_t *slots)
 {

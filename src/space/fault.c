@@ -344,8 +344,8 @@ static enum aspace_fault_result on_slot(struct fault *f)
 }
 
 /* Each round has a section of its own, so that a change in flight elsewhere never keeps a grace period from ending. */
-static enum aspace_fault_result fault_general(struct aspace *s, aspace_va_t va, uint32_t access,
-                                              struct aspace_fault_info *info)
+static __attribute__((noinline)) enum aspace_fault_result fault_general(struct aspace *s, aspace_va_t va,
+                                                                        uint32_t access, struct aspace_fault_info *info)
 {
     struct pt *pt = &s->pt;
     struct fault f = {.s = s, .pt = pt, .va = va, .info = info};
@@ -369,63 +369,94 @@ static enum aspace_fault_result fault_general(struct aspace *s, aspace_va_t va, 
 /* --------------------------------------------------------------------------------------------------- fault-around */
 
 /* Fill the neighbours that follow in the same table. The window doubles while faults come in sequence. */
-static void fault_around(struct pt *pt, aspace_va_t va, const struct walk *w)
+static __attribute__((noinline)) void fault_around(struct pt *pt, aspace_va_t va, uint64_t *slot, uint64_t armed)
 {
     struct pt_cpu *c = pt_this_cpu(pt);
+    uint64_t template = pt->zero_leaf[VALUE_RIGHTS(slot_armed_value(armed))];
     va &= ~4095ull;
     c->window = va == c->next_va ? (c->window ? c->window * 2 : 1) : 0;
     if (c->window > pt->fault_around)
         c->window = pt->fault_around;
-    unsigned i = w->index + 1, end = node_entries(pt->F, 0), last = i + c->window;
-    for (; i < end && i < last; i++) {
-        uint64_t e = slot_load(w->slots + i);
-        if (e != w->e)
+    unsigned i = 1, end = node_entries(pt->F, 0) - slot_index(pt->F, 0, va);
+    for (; i < end && i <= c->window; i++) {
+        uint64_t e = slot_load(slot + i);
+        if (e != armed)
             break; /* not the same area, rights and kind */
         aspace_pa_t pa = alloc_frame(pt, 0);
         if (pa == ASPACE_PA_NONE)
             break;
-        uint64_t leaf = pt->zero_leaf[VALUE_RIGHTS(slot_armed_value(e))] | fmt_addr_bits(pt->F, pa);
-        if (!slot_cas(w->slots + i, &e, leaf)) {
+        if (!slot_cas(slot + i, &e, template | fmt_addr_bits(pt->F, pa))) {
             free_frame(pt, pa, 0);
             break;
         }
     }
-    c->next_va = va + ((uint64_t)(i - w->index) << 12);
+    c->next_va = va + ((uint64_t)i << 12);
 }
 
 /* ------------------------------------------------------------------------------------------------- the fast path */
 
-static inline __attribute__((always_inline)) enum aspace_fault_result fault_fast(const struct fmt *const F,
-                                                                                 struct aspace *s, aspace_va_t va,
-                                                                                 uint32_t access,
-                                                                                 struct aspace_fault_info *info)
+/* A frame for one page, which the caller counts. None left: the general way knows what else to try. */
+static inline __attribute__((always_inline)) aspace_pa_t take_page(struct pt *pt)
 {
-    struct pt *pt = &s->pt;
-    struct aspace_host *host = pt->host;
-    struct walk w;
-    smr_enter(host);
-    walk_to(F, pt, va, &w);
-    uint32_t rights = VALUE_RIGHTS(slot_armed_value(w.e)), need = access & (F->has_user ? 15u : 7u);
-    uint64_t plain = (uint64_t)SLOT_ARMED << SLOT_KIND_SHIFT | SLOT_ZERO;
-    bool quick = w.kind == SLOT_ARMED && !w.level && (w.e & plain) == plain && !(need & ~rights);
-    if (LIKELY(quick)) {
-        aspace_pa_t pa = alloc_frame(pt, 0);
-        uint64_t e = w.e, leaf = pt->zero_leaf[rights] | fmt_addr_bits(F, pa);
-        if (LIKELY(pa != ASPACE_PA_NONE)) {
-            if (LIKELY(slot_cas(w.slots + w.index, &e, leaf))) {
-                pt_sync_walkers(pt, w.slots + w.index, 8);
-                COUNT(pt_this_cpu(pt)->faults[ASPACE_FAULT_DONE], 1);
-                if (UNLIKELY(pt->fault_around))
-                    fault_around(pt, va, &w);
-                smr_leave(host);
-                return ASPACE_FAULT_DONE;
-            }
-            free_frame(pt, pa, 0);
-        }
-    }
-    smr_leave(host);
-    return fault_general(s, va, access, info);
+    if (UNLIKELY(!pt_account(&pt->used_frames, pt->quota_frames, 1)))
+        return ASPACE_PA_NONE;
+    aspace_pa_t pa = pt_alloc_frame(pt, 0, ASPACE_ALLOC_ZERO);
+    if (UNLIKELY(pa == ASPACE_PA_NONE))
+        pt_account(&pt->used_frames, pt->quota_frames, -1);
+    return pa;
 }
+
+/* The arguments of a fault, in registers: it is all inlined. */
+struct touch {
+    struct pt *pt;
+    aspace_va_t va;
+    uint32_t access;
+};
+
+/* A page that plain zero-fill will do for, in a table that is there. In a section. 0: the general way; else done. */
+static inline __attribute__((always_inline)) int touch_end(const struct fmt *const F, const struct touch *k,
+                                                           const struct walk *w)
+{
+    const uint64_t plain = (uint64_t)SLOT_ARMED << SLOT_KIND_SHIFT | SLOT_ZERO;
+    const uint64_t kind = (uint64_t)SLOT_KIND_MASK << SLOT_KIND_SHIFT | SLOT_ZERO;
+    struct pt *pt = k->pt;
+    uint64_t *slot = w->slots + w->index, e = w->e;
+    uint32_t rights = VALUE_RIGHTS(slot_armed_value(e)), need = k->access & (F->has_user ? 15u : 7u);
+    if (w->level || UNLIKELY(fmt_present(F, 0, e) || (e & kind) != plain || need & ~rights))
+        return 0;
+    aspace_pa_t pa = take_page(pt);
+    if (UNLIKELY(pa == ASPACE_PA_NONE))
+        return 0;
+    struct pt_cpu *cpu = pt_this_cpu(pt);
+    COUNT(cpu->frames, 1);
+    if (UNLIKELY(!slot_cas(slot, &e, pt->zero_leaf[rights] | fmt_addr_bits(F, pa)))) {
+        free_frame(pt, pa, 0);
+        return 0;
+    }
+    pt_sync_walkers(pt, slot, sizeof *slot);
+    COUNT(cpu->faults[ASPACE_FAULT_DONE], 1);
+    if (UNLIKELY(pt->fault_around))
+        fault_around(pt, k->va, slot, w->e);
+    return 1;
+}
+
+WALK_LEVELS(touch, struct touch)
+
+/* Each of its own, so that none saves registers which only another needs. fault_general has sections of its own. */
+#define ASPACE_X(id, name)                                                                                             \
+    static __attribute__((noinline)) enum aspace_fault_result fault_##id(                                              \
+        struct aspace *s, aspace_va_t va, uint32_t access, struct aspace_fault_info *info)                             \
+    {                                                                                                                  \
+        bool sections = s->pt.walk_id == ASPACE_FMT_COUNT;                                                             \
+        if (UNLIKELY(sections))                                                                                        \
+            smr_enter(s->pt.host);                                                                                     \
+        int done = touch_walk(&fmt_const_##id, &(struct touch){&s->pt, va, access});                                   \
+        if (UNLIKELY(sections))                                                                                        \
+            smr_leave(s->pt.host);                                                                                     \
+        return LIKELY(done) ? ASPACE_FAULT_DONE : fault_general(s, va, access, info);                                  \
+    }
+ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
 
 enum aspace_fault_result aspace_fault(struct aspace *s, aspace_va_t va, uint32_t access, struct aspace_fault_info *info)
 {
@@ -438,9 +469,11 @@ enum aspace_fault_result aspace_fault(struct aspace *s, aspace_va_t va, uint32_t
         COUNT(pt_this_cpu(&s->pt)->faults[ASPACE_FAULT_CLOSED], 1);
         return ASPACE_FAULT_CLOSED;
     }
+    if (LIKELY(s->pt.walk_id == ASPACE_FMT_X86_EPT4))
+        return fault_X86_EPT4(s, va, access, info);
     switch (s->pt.F->id) {
 #define ASPACE_X(id, name)                                                                                             \
-    case ASPACE_FMT_##id: return fault_fast(&fmt_const_##id, s, va, access, info);
+    case ASPACE_FMT_##id: return fault_##id(s, va, access, info);
         ASPACE_FORMATS(ASPACE_X)
 #undef ASPACE_X
     default: return ASPACE_FAULT_NO_AREA;

@@ -211,40 +211,13 @@ static inline __attribute__((always_inline)) int look_end(const struct fmt *cons
     return k->pages ? limit_general(k->pt, k->va, k->cap, k->t) : translate_busy(k->pt, k->va, k->t);
 }
 
-/* One function a level, as a compiler would make of a loop one end for all levels, which then are no constants. */
-#define LOOK_LEVEL(this, below)                                                                                        \
-    static inline __attribute__((always_inline)) int look_##this(const struct fmt *const F, const struct look *k,      \
-                                                                 uint64_t *slots)                                      \
-    {                                                                                                                  \
-        struct walk w = {.slots = slots, .level = this, .index = walk_index(F, this, k->va)};                          \
-        w.e = slot_load(slots + w.index);                                                                              \
-        if (UNLIKELY(!fmt_points(F, this, w.e)))                                                                       \
-            return look_end(F, k, &w);                                                                                 \
-        return look_##below(F, k, walk_table(F, w.e));                                                                 \
-    }
-#define look_none(F, k, slots) 0
-LOOK_LEVEL(0, none)
-LOOK_LEVEL(1, 0)
-LOOK_LEVEL(2, 1)
-LOOK_LEVEL(3, 2)
-LOOK_LEVEL(4, 3)
-#undef look_none
-#undef LOOK_LEVEL
-
-static inline __attribute__((always_inline)) int look(const struct fmt *const F, struct look k)
-{
-    switch (F->levels) {
-    case 3: return look_2(F, &k, k.pt->root_slots);
-    case 4: return look_3(F, &k, k.pt->root_slots);
-    default: return look_4(F, &k, k.pt->root_slots);
-    }
-}
+WALK_LEVELS(look, struct look)
 
 /* Each of its own, so that none saves registers which only another needs. */
 #define ASPACE_X(id, name)                                                                                             \
     static __attribute__((noinline)) int translate_##id(struct pt *pt, aspace_va_t va, struct aspace_translation *t)   \
     {                                                                                                                  \
-        return look(&fmt_const_##id, (struct look){pt, va, 0, t, NULL});                                               \
+        return look_walk(&fmt_const_##id, &(struct look){pt, va, 0, t, NULL});                                         \
     }                                                                                                                  \
     static __attribute__((noinline)) int pages_##id(struct pt *pt, aspace_va_t va, uint64_t cap,                       \
                                                     struct aspace_translation *t, uint64_t *slots)                     \
@@ -254,7 +227,7 @@ static inline __attribute__((always_inline)) int look(const struct fmt *const F,
     static __attribute__((noinline)) int limit_##id(struct pt *pt, aspace_va_t va, uint64_t cap,                       \
                                                     struct aspace_translation *t)                                      \
     {                                                                                                                  \
-        return look(&fmt_const_##id, (struct look){pt, va, cap, t, pages_##id});                                       \
+        return look_walk(&fmt_const_##id, &(struct look){pt, va, cap, t, pages_##id});                                 \
     }
 ASPACE_FORMATS(ASPACE_X)
 #undef ASPACE_X
@@ -284,7 +257,7 @@ int aspace_translate(struct aspace *s, aspace_va_t va, struct aspace_translation
     if (UNLIKELY(!space_contains(s, va)))
         return ASPACE_E_RANGE;
     if (LIKELY(pt->walk_id == ASPACE_FMT_X86_EPT4))
-        return look(&fmt_const_X86_EPT4, (struct look){pt, va, 0, t, NULL});
+        return look_walk(&fmt_const_X86_EPT4, &(struct look){pt, va, 0, t, NULL});
     switch (pt->walk_id) {
 #define ASPACE_X(id, name)                                                                                             \
     case ASPACE_FMT_##id: return translate_##id(pt, va, t);
@@ -297,9 +270,15 @@ int aspace_translate(struct aspace *s, aspace_va_t va, struct aspace_translation
 static __attribute__((noinline)) int limit_in_section(struct pt *pt, aspace_va_t va, uint64_t cap,
                                                       struct aspace_translation *t)
 {
-    int rc;
+    int rc = ASPACE_E_RANGE;
     smr_enter(pt->host);
-    rc = limit_general(pt, va, cap, t);
+    switch (pt->F->id) {
+#define ASPACE_X(id, name)                                                                                             \
+    case ASPACE_FMT_##id: rc = limit_##id(pt, va, cap, t); break;
+        ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
+    default: break;
+    }
     smr_leave(pt->host);
     return rc;
 }
@@ -312,7 +291,7 @@ int aspace_translate_limit(struct aspace *s, aspace_va_t va, uint64_t cap, struc
     if (UNLIKELY(!space_contains(s, va)))
         return ASPACE_E_RANGE;
     if (LIKELY(pt->walk_id == ASPACE_FMT_X86_EPT4))
-        return look(&fmt_const_X86_EPT4, (struct look){pt, va, cap, t, pages_X86_EPT4});
+        return look_walk(&fmt_const_X86_EPT4, &(struct look){pt, va, cap, t, pages_X86_EPT4});
     switch (pt->walk_id) {
 #define ASPACE_X(id, name)                                                                                             \
     case ASPACE_FMT_##id: return limit_##id(pt, va, cap, t);
@@ -324,21 +303,22 @@ int aspace_translate_limit(struct aspace *s, aspace_va_t va, uint64_t cap, struc
 
 /* ---------------------------------------------------------------------------------------------------------- areas */
 
-static void describe(const struct pt *pt, const struct area *a, value_t v, aspace_va_t va, struct aspace_area *out)
+static inline __attribute__((always_inline)) void describe(const struct area *a, value_t v, aspace_va_t va,
+                                                           struct aspace_area *out)
 {
+    uint64_t offset = va - a->va_base;
     out->va = va;
     out->kind = (enum aspace_kind)a->kind;
     out->rights = VALUE_RIGHTS(v);
     out->max_rights = a->max_rights;
     out->attr = a->attr;
     out->fork = (enum aspace_fork_policy)a->fork;
-    out->pa = a->pa == ASPACE_PA_NONE ? ASPACE_PA_NONE : a->pa + (va - a->va_base);
+    out->pa = a->pa == ASPACE_PA_NONE ? ASPACE_PA_NONE : a->pa + offset;
     out->id = a->id;
     out->cookie = a->cookie;
-    out->offset = a->offset + (va - a->va_base);
+    out->offset = a->offset + offset;
     out->backend = a->backend;
     out->backend_ctx = a->ctx;
-    (void)pt;
 }
 
 /* Slots around i that have the same value and are no tables: the value of a TABLE slot is not its own. */
@@ -355,7 +335,7 @@ static struct seg own_stretch(const struct pt *pt, const struct walk *w, struct 
 }
 
 /* In a section. OK, NOT_MAPPED or RETRY. */
-static int query_rcu(struct pt *pt, aspace_va_t va, struct aspace_area *out)
+static __attribute__((noinline)) int query_general(struct pt *pt, aspace_va_t va, struct aspace_area *out)
 {
     for (int round = 0; round < WALK_ROUNDS; round++) {
         struct walk w;
@@ -373,21 +353,152 @@ static int query_rcu(struct pt *pt, aspace_va_t va, struct aspace_area *out)
         g = own_stretch(pt, &w, g);
         uint64_t span = slot_span(pt->F, w.level);
         aspace_va_t node_va = (va & ~(span - 1)) - w.index * span;
-        describe(pt, value_area(pt->host, g.value), g.value, node_va + g.lo * span, out);
+        describe(value_area(pt->host, g.value), g.value, node_va + g.lo * span, out);
         out->size = (uint64_t)(g.hi - g.lo) * span;
         return ASPACE_E_OK;
     }
     return ASPACE_E_RETRY;
 }
 
+/* A slot of level 0 that is not EMPTY, and what is read without a lock to describe it (O3). */
+struct page {
+    const uint64_t *slot;
+    uint64_t e;
+    const struct node *node;
+    uint32_t seq; /* read before all values */
+    unsigned index;
+};
+
+static inline __attribute__((always_inline)) struct page page_at(const struct pt *pt, const uint64_t *slot, uint64_t e)
+{
+    uintptr_t at = (uintptr_t)slot;
+    struct page p = {.slot = slot, .e = e, .index = (unsigned)(at & 4095) / 8};
+    p.node = walk_node(pt, (const uint64_t *)(at & ~(uintptr_t)4095));
+    p.seq = seam_load_acquire(&p.node->seq);
+    return p;
+}
+
+enum { SLOT_LAST = 511 };
+
+/* g was read: the answer, if nothing has changed meanwhile. */
+static inline __attribute__((always_inline)) int page_answer(struct pt *pt, const struct page *p, struct seg g,
+                                                             aspace_va_t va, struct aspace_area *out)
+{
+    bool same = slot_load(p->slot) == p->e;
+    seam_fence_acquire();
+    if (UNLIKELY(!same || !g.value || p->seq & 1 || seam_load(&p->node->seq) != p->seq))
+        return query_general(pt, va, out);
+    describe(value_area(pt->host, g.value), g.value, (va & ~4095ull) - ((uint64_t)(p->index - g.lo) << 12), out);
+    out->size = (uint64_t)(g.hi - g.lo) << 12;
+    return ASPACE_E_OK;
+}
+
+/* Where the table has a short list of stretches. */
+static __attribute__((noinline)) int query_listed(struct pt *pt, aspace_va_t va, struct aspace_area *out,
+                                                  const uint64_t *slot, uint64_t e)
+{
+    struct page p = page_at(pt, slot, e);
+    struct seg g = {0, 0, 0};
+    unsigned count = seam_load(&p.node->n_segs);
+    for (unsigned s = 0; s < count && s < NODE_SEGS && !g.value; s++) {
+        g.lo = seam_load(&p.node->segs[s].lo);
+        g.hi = seam_load(&p.node->segs[s].hi);
+        if (p.index >= g.lo && p.index < g.hi)
+            g.value = seam_load(&p.node->segs[s].value);
+    }
+    return page_answer(pt, &p, g, va, out);
+}
+
+/* Where it has a value for each slot. */
+static __attribute__((noinline)) int query_dense(struct pt *pt, aspace_va_t va, struct aspace_area *out,
+                                                 const uint64_t *slot, uint64_t e)
+{
+    struct page p = page_at(pt, slot, e);
+    const struct node *dense = seam_load_acquire(&p.node->dense);
+    if (!dense)
+        return query_listed(pt, va, out, slot, e);
+    const value_t *values = node_values(dense);
+    value_t v = seam_load(&values[p.index]);
+    unsigned lo = p.index, hi = p.index + 1;
+    while (lo && seam_load(&values[lo - 1]) == v)
+        lo--;
+    while (hi <= SLOT_LAST && seam_load(&values[hi]) == v)
+        hi++;
+    return page_answer(pt, &p, (struct seg){(uint16_t)lo, (uint16_t)hi, v}, va, out);
+}
+
+/* The same if the page is a stretch of its own, as it is where stretches are many. At the ends of a table the slot that
+ * is compared is the one at the other end: if it is alike, the long way looks again. */
+static __attribute__((noinline)) int query_page(struct pt *pt, aspace_va_t va, struct aspace_area *out,
+                                                const uint64_t *slot, uint64_t e)
+{
+    struct page p = page_at(pt, slot, e);
+    const struct node *dense = seam_load_acquire(&p.node->dense);
+    if (UNLIKELY(!dense))
+        return query_listed(pt, va, out, slot, e);
+    const value_t *values = node_values(dense);
+    value_t v = seam_load(&values[p.index]);
+    if (UNLIKELY(seam_load(&values[(p.index - 1) & SLOT_LAST]) == v ||
+                 seam_load(&values[(p.index + 1) & SLOT_LAST]) == v))
+        return query_dense(pt, va, out, slot, e);
+    return page_answer(pt, &p, (struct seg){(uint16_t)p.index, (uint16_t)(p.index + 1), v}, va, out);
+}
+
+struct query {
+    struct pt *pt;
+    aspace_va_t va;
+    struct aspace_area *out;
+};
+
+static inline __attribute__((always_inline)) int query_end(const struct fmt *const F, const struct query *k,
+                                                           const struct walk *w)
+{
+    if (w->e == slot_empty(&k->pt->C, w->level))
+        return ASPACE_E_NOT_MAPPED;
+    if (w->level || UNLIKELY(!fmt_present(F, 0, w->e) && slot_is_busy(w->e)))
+        return query_general(k->pt, k->va, k->out);
+    return query_page(k->pt, k->va, k->out, w->slots + w->index, w->e);
+}
+
+WALK_LEVELS(query, struct query)
+
+#define ASPACE_X(id, name)                                                                                             \
+    static __attribute__((noinline)) int query_##id(struct pt *pt, aspace_va_t va, struct aspace_area *out)            \
+    {                                                                                                                  \
+        return query_walk(&fmt_const_##id, &(struct query){pt, va, out});                                              \
+    }
+ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
+
+static __attribute__((noinline)) int query_in_section(struct pt *pt, aspace_va_t va, struct aspace_area *out)
+{
+    int rc = ASPACE_E_RANGE;
+    smr_enter(pt->host);
+    switch (pt->F->id) {
+#define ASPACE_X(id, name)                                                                                             \
+    case ASPACE_FMT_##id: rc = query_##id(pt, va, out); break;
+        ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
+    default: break;
+    }
+    smr_leave(pt->host);
+    return rc;
+}
+
 int aspace_query(struct aspace *s, aspace_va_t va, struct aspace_area *area)
 {
+    struct pt *pt = &s->pt;
     if (UNLIKELY(!space_contains(s, va)))
         return ASPACE_E_RANGE;
-    smr_enter(s->pt.host);
-    int rc = query_rcu(&s->pt, va, area);
-    smr_leave(s->pt.host);
-    return rc;
+    if (LIKELY(pt->walk_id == ASPACE_FMT_X86_EPT4))
+        return query_walk(&fmt_const_X86_EPT4, &(struct query){pt, va, area});
+    switch (pt->walk_id) {
+#define ASPACE_X(id, name)                                                                                             \
+    case ASPACE_FMT_##id: return query_##id(pt, va, area);
+        ASPACE_FORMATS(ASPACE_X)
+#undef ASPACE_X
+    default: return query_in_section(pt, va, area);
+    }
 }
 
 /* Could b, which follows a, be told as one mapping with it? */

@@ -22,6 +22,7 @@ int aspace_host_init(struct aspace_host *host, const struct aspace_hal *hal, voi
     host->ctx = ctx;
     host->cpus = cpus;
     host->chunk_order = order;
+    host->chunk_mask = ~((4096ull << order) - 1);
     host->full_flush_entries = config && config->full_flush_entries ? config->full_flush_entries : 512;
     host->smr = hooks ? (uint32_t)SMR_HOOKS : config ? (uint32_t)config->smr : (uint32_t)ASPACE_SMR_EPOCH;
     host->smr_epoch = 1;

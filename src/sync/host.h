@@ -48,7 +48,8 @@ struct aspace_host {
     uint32_t cpus;
     uint32_t chunk_order;
     uint32_t full_flush_entries;
-    uint32_t smr; /* enum aspace_smr, or SMR_HOOKS */
+    uint32_t smr;        /* enum aspace_smr, or SMR_HOOKS */
+    uint64_t chunk_mask; /* of a physical address: the begin of its chunk */
 
     uint32_t n_emergency; /* guarded by `lock`, read at each free of a page, written only when memory was short */
 
