@@ -263,6 +263,7 @@ void aspace_activate(struct aspace *s)
         return;
     seam_or(&pt->known[id / 64], 1ull << (id % 64));
     seam_or(&pt->active[id / 64], 1ull << (id % 64));
+    seam_fence();
     uint64_t generation = seam_load_acquire(&pt->flush_generation);
     if (c->flush_seen != generation && pt->host->hal->tlb_flush_local)
         pt->host->hal->tlb_flush_local(pt->host->ctx, aspace_tag(s), pt->F->stage2);
