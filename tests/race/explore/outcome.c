@@ -213,6 +213,12 @@ static void all_orders(const struct test_case *c, uint8_t *order, unsigned lengt
     }
 }
 
+/* Migrate and protect find out without a lock that nothing is there: then they are lookups. */
+static bool may_only_look(const struct operation *op)
+{
+    return operation_is_lock_free(op) || op->kind == OP_MIGRATE || op->kind == OP_PROTECT;
+}
+
 /* Range operations are atomic towards each other, towards faults and lookups slot by slot: a fiber that makes two of
  * these beside a range operation can see it half done. */
 static bool sees_halves(const struct test_case *c)
@@ -221,7 +227,7 @@ static bool sees_halves(const struct test_case *c)
     for (unsigned f = 0; f < c->fibers; f++) {
         unsigned lock_free = 0;
         for (unsigned i = 0; i < c->program[f].count; i++) {
-            lock_free += operation_is_lock_free(c->program[f].op[i]);
+            lock_free += may_only_look(c->program[f].op[i]);
             range |= operation_takes(c->program[f].op[i]) && c->program[f].op[i]->pages > 1;
         }
         two |= lock_free > 1;
