@@ -92,6 +92,24 @@ static void limit_across_tables(struct env *env)
     CHECK_EQ(t.length, 3 * PAGE);
 }
 
+/* The first page of a table is the one that does not go on, with all behind it as if it did. */
+static void limit_first_of_table(struct env *env)
+{
+    uint64_t border = at(env, 1, 1), va = border - 3 * PAGE;
+    uint64_t pa = device_pa(env, 16 * PAGE);
+
+    do_linear(env, va, 3 * PAGE, env->rw, pa);
+    do_linear(env, border + PAGE, 2 * PAGE, env->rw, pa + 4 * PAGE);
+    check_limit(env, va, 6 * PAGE);
+    check_limit(env, va + PAGE + 9, 4 * PAGE);
+    do_linear(env, border, PAGE, env->rw, pa + 8 * PAGE); /* mapped, and not contiguous */
+    check_limit(env, va, 6 * PAGE);
+    CHECK_OK(aspace_unmap(env->space, border, PAGE));
+    do_linear(env, border, PAGE, env->ro, pa + 3 * PAGE); /* contiguous, other rights */
+    check_limit(env, va, 6 * PAGE);
+    check_limit(env, border - 1, 2);
+}
+
 /* To the very last byte of the space, without running over. */
 static void limit_at_end(struct env *env)
 {
@@ -133,6 +151,40 @@ static void translate_borders(struct env *env)
 }
 
 /* --------------------------------------------------------------------------------------------------- query and next */
+
+static void check_query(struct env *env, uint64_t va, uint64_t size)
+{
+    struct aspace_area area;
+
+    for (uint64_t page = va; page < va + size; page += PAGE) {
+        CHECK_OK(aspace_query(env->space, page + 7, &area));
+        CHECK_EQ(area.va, va);
+        CHECK_EQ(area.size, size);
+    }
+}
+
+/* More stretches in a table than its short list holds: areas of a page and of two, at both ends of the table too. */
+static void query_many_in_a_table(struct env *env)
+{
+    uint64_t va = at(env, 1, 0), pages = env->span[1] / PAGE, pa = device_pa(env, 64 * PAGE);
+    struct aspace_area area;
+
+    if (pages < 32) {
+        return;
+    }
+    const uint64_t first[] = {0, 3, 5, 8, 11, 14, pages - 6, pages - 2}, count[] = {2, 1, 2, 1, 3, 1, 1, 2};
+    for (unsigned i = 0; i < 8; i++) {
+        do_linear(env, va + first[i] * PAGE, count[i] * PAGE, env->rw, pa + 7 * i * PAGE);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        check_query(env, va + first[i] * PAGE, count[i] * PAGE);
+        CHECK_ERROR(aspace_query(env->space, va + 2 * PAGE, &area), ASPACE_E_NOT_MAPPED);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        CHECK_OK(aspace_unmap(env->space, va + first[i] * PAGE, count[i] * PAGE));
+        CHECK_ERROR(aspace_query(env->space, va + first[i] * PAGE, &area), ASPACE_E_NOT_MAPPED);
+    }
+}
 
 static void next_lists(struct env *env)
 {
@@ -441,6 +493,8 @@ static void dump_and_why(struct env *env)
 static const struct test tests[] = {
     {"limit_everywhere", limit_everywhere, 0},
     {"limit_across_tables", limit_across_tables, 0},
+    {"limit_first_of_table", limit_first_of_table, 0},
+    {"query_many_in_a_table", query_many_in_a_table, 0},
     {"limit_at_end", limit_at_end, 0},
     {"translate_borders", translate_borders, 0},
     {"next_lists", next_lists, 0},
