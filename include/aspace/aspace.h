@@ -284,12 +284,26 @@ ASPACE_MUST_CHECK int aspace_discard(struct aspace *space, aspace_va_t va, uint6
  * bytes from va are filled. Failure: INVALID, RANGE, NOT_MAPPED, NO_MEMORY, QUOTA, FAULT (backend), CLOSED. */
 ASPACE_MUST_CHECK int aspace_populate(struct aspace *space, aspace_va_t va, uint64_t size, uint64_t *done);
 
+/*
+ * Which pages were accessed since the last harvest, for working-set estimation: bit n of bitmap[n / 64] is set or
+ * cleared for the page at va + n * 4096, and the accessed flags are cleared. A leaf of more than one page tells for all
+ * its pages, and is cleared if the range has all of it. bitmap: caller's, (size / 4096 + 63) / 64 words; *accessed (may
+ * be NULL): how many bits are set. Context: lock-free, also towards faults and range operations; a page that is
+ * unmapped meanwhile counts or does not. TLB: on return no CPU can access a page without its flag being set again.
+ * Failure: INVALID, RANGE, CLOSED, UNSUPPORTED (hardware sets no flags: ASPACE_FEAT_AD). Cost: a compare-and-swap for
+ * each leaf that was accessed, one invalidation.
+ */
+ASPACE_MUST_CHECK int aspace_harvest_accessed(struct aspace *space, aspace_va_t va, uint64_t size, uint64_t *bitmap,
+                                              uint64_t *accessed);
+
 /* Unmap everything. Failure: CLOSED. */
 ASPACE_MUST_CHECK int aspace_clear(struct aspace *space);
 
-/* Replace the page at va (any address in it) by the frame new_pa, or by one the library allocates if ASPACE_PA_NONE:
- * break before make, contents copied. The old frame is freed. Owned pages only (LAZY, EAGER).
- * Failure: INVALID, RANGE, NOT_MAPPED (not filled), UNSUPPORTED, NO_MEMORY, CLOSED; the frame stays the caller's. */
+/* Replace the page at va (any address in it) by the 4 KiB frame new_pa or, if ASPACE_PA_NONE, its whole leaf, of
+ * whatever size, by a frame that the library allocates: break before make, contents copied. The old frame is freed.
+ * Owned pages only (LAZY, EAGER).
+ * Failure: INVALID, RANGE, NOT_MAPPED (not filled), UNSUPPORTED (not owned, or new_pa for a page that is part of a
+ * large leaf, also if others have just made it so), NO_MEMORY, CLOSED; the frame stays the caller's. */
 ASPACE_MUST_CHECK int aspace_migrate(struct aspace *space, aspace_va_t va, aspace_pa_t new_pa);
 
 /* Merge the small pages under one huge page of level `level` (1: 2 MiB, 2: 1 GiB) that contains va into one leaf, and

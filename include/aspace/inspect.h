@@ -46,7 +46,7 @@ void aspace_why(struct aspace *space, aspace_va_t va, uint32_t access, aspace_li
  * Check every invariant that can be seen from the tables: alignment, reserved bits, segments against slots, counts,
  * locks free, no BUSY left, frames mapped once unless borrowed, records against pages. Each violation is one line with
  * the shortest witness. Returns the number of violations. The space must be at rest: no other call on it in progress.
- * Frees first what is deferred and due, which may call backends' release.
+ * Frees first what is deferred and due, which may call backends' release. line may be NULL.
  */
 size_t aspace_audit(struct aspace *space, aspace_line_fn *line, void *arg);
 

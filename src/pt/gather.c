@@ -10,7 +10,7 @@
 #include "pt/gather.h"
 #include "pt/walk.h"
 
-enum item { ITEM_FRAME, ITEM_CUSTOM, ITEM_TABLE, ITEM_PAGE, ITEM_AREA };
+enum item { ITEM_FRAME, ITEM_CUSTOM, ITEM_TABLE, ITEM_PAGE };
 enum { PAGE_WORDS = 511, FREE_BATCH = 64, DUE = 64, POLL_EVERY = 15 };
 
 #define ITEM_TYPE(w) ((enum item)((w)&7))
@@ -66,11 +66,6 @@ void gather_table(struct gather *g, struct node *n, aspace_va_t va)
 void gather_page(struct gather *g, struct node *page)
 {
     *item_room(g, 1) = (uint64_t)(uintptr_t)page | ITEM_PAGE;
-}
-
-void gather_area(struct gather *g, struct area *area)
-{
-    *item_room(g, 1) = (uint64_t)(uintptr_t)area | ITEM_AREA;
 }
 
 /* The CPUs to be asked, as they are now. */
@@ -325,13 +320,6 @@ static void harvest(struct pt *pt, struct node *n, aspace_va_t va, struct freer 
     pool_free(pt->host, n);
 }
 
-static void release_area(struct aspace_host *host, struct area *area)
-{
-    if (area->backend && area->backend->unmapped)
-        area->backend->unmapped(area->ctx, area->id);
-    area_free(host, area);
-}
-
 static void release_page(struct aspace_host *host, struct node *page)
 {
     struct freer f;
@@ -353,7 +341,6 @@ static void release_page(struct aspace_host *host, struct node *page)
             w += 2;
             break;
         case ITEM_PAGE: pool_free(host, ITEM_POINTER(*w)); break;
-        case ITEM_AREA: release_area(host, ITEM_POINTER(*w)); break;
         }
     }
     freer_flush(&f);
@@ -390,6 +377,66 @@ static struct node *take_due(struct aspace_host *host, struct host_cpu *c)
     return page;
 }
 
+/* The list that is open becomes the closed one, if that is free. */
+static void close_dead(struct aspace_host *host, struct host_cpu *c)
+{
+    if (!c->dead_open || c->dead_closed)
+        return;
+    c->dead_goal = smr_goal(host);
+    seam_store(&c->dead_closed, c->dead_open); /* gather_finish looks first without the lock */
+    c->dead_open = NULL;
+    c->n_dead = 0;
+}
+
+/* Records name each other, so they need no place to wait in: a release, which may be made where nothing may wait, can
+ * be the end of some. */
+static void defer_areas(struct aspace_host *host, struct area *first)
+{
+    struct host_cpu *c = host_this_cpu(host);
+    seam_lock(&c->limbo_lock, host_lock_tag());
+    while (first) {
+        struct area *area = first;
+        first = area->next_dead;
+        area->next_dead = c->dead_open;
+        c->dead_open = area;
+        c->n_dead++;
+    }
+    if (c->n_dead >= DUE)
+        close_dead(host, c);
+    seam_unlock(&c->limbo_lock);
+}
+
+void area_put_pages(struct aspace_host *host, struct area *area, uint64_t pages)
+{
+    if (!area_take_pages(area, pages))
+        return;
+    area->next_dead = NULL;
+    defer_areas(host, area);
+}
+
+static void release_areas(struct aspace_host *host, struct host_cpu *c)
+{
+    struct host_cpu *me = host_this_cpu(host);
+    struct area *area = NULL;
+    seam_lock(&c->limbo_lock, host_lock_tag());
+    if (c->dead_closed && smr_passed(host, c->dead_goal)) {
+        area = c->dead_closed;
+        seam_store(&c->dead_closed, NULL);
+        seam_add(&me->releasing, 1);
+    }
+    seam_unlock(&c->limbo_lock);
+    if (!area)
+        return;
+    while (area) {
+        struct area *next = area->next_dead;
+        if (area->backend && area->backend->unmapped)
+            area->backend->unmapped(area->ctx, area->id);
+        area_free(host, area);
+        area = next;
+    }
+    seam_sub_release(&me->releasing, 1);
+}
+
 static void release_due(struct aspace_host *host, struct host_cpu *c)
 {
     struct host_cpu *me = host_this_cpu(host);
@@ -400,10 +447,11 @@ static void release_due(struct aspace_host *host, struct host_cpu *c)
             seam_add(&me->releasing, 1);
         seam_unlock(&c->limbo_lock);
         if (!page)
-            return;
+            break;
         release_page(host, page);
         seam_sub_release(&me->releasing, 1);
     }
+    release_areas(host, c);
 }
 
 /* A page to defer items on. When there is none at all, wait until deferred pages come free: this is the back-pressure
@@ -432,9 +480,7 @@ static void defer(struct aspace_host *host, const uint64_t *words, unsigned n)
         seam_unlock(&c->limbo_lock);
         struct node *page = limbo_page(host);
         seam_lock(&c->limbo_lock, host_lock_tag());
-        if (c->limbo_open) {
-            close_open(host, c); /* the wait above released items that deferred others */
-        }
+        ASSERT(!c->limbo_open); /* only this CPU opens one, and nothing that is released does */
         c->limbo_open = page;
     }
     uint64_t *to = node_slots(c->limbo_open) + 1 + c->limbo_open->count;
@@ -461,31 +507,25 @@ static void defer_pages(struct aspace_host *host, struct node *pages)
     seam_unlock(&c->limbo_lock);
 }
 
-void area_put_pages(struct aspace_host *host, struct area *area, uint64_t pages)
-{
-    if (!area_take_pages(area, pages))
-        return;
-    uint64_t w = (uint64_t)(uintptr_t)area | ITEM_AREA;
-    defer(host, &w, 1);
-}
-
 void gather_finish(struct gather *g)
 {
     struct aspace_host *host = g->pt->host;
     ASSERT(g->va == g->end);
-    if ((g->n || g->pages) && !seam_load(&g->pt->deferred))
+    if ((g->n || g->pages || g->dead) && !seam_load(&g->pt->deferred))
         seam_store(&g->pt->deferred, 1);
     if (g->n)
         defer(host, g->items, g->n);
     if (g->pages)
         defer_pages(host, g->pages);
+    if (g->dead)
+        defer_areas(host, g->dead);
     while (UNLIKELY(g->reserve != NULL)) {
         struct node *page = g->reserve;
         g->reserve = page->next;
         pool_free(host, page);
     }
     struct host_cpu *me = host_this_cpu(host);
-    if (seam_load(&me->limbo_first) && !(me->limbo_polls++ & POLL_EVERY))
+    if ((seam_load(&me->limbo_first) || seam_load(&me->dead_closed)) && !(me->limbo_polls++ & POLL_EVERY))
         release_due(host, me);
 }
 
@@ -494,12 +534,15 @@ size_t limbo_drain(struct aspace_host *host)
     struct host_cpu *me = host_this_cpu(host);
     seam_lock(&me->limbo_lock, host_lock_tag());
     close_open(host, me);
+    close_dead(host, me);
     seam_unlock(&me->limbo_lock);
     release_due(host, me);
-    size_t left = 0;
     seam_lock(&me->limbo_lock, host_lock_tag());
+    size_t left = me->n_dead;
     for (struct node *page = me->limbo_first; page; page = page->next)
         left += page->count;
+    for (struct area *area = me->dead_closed; area; area = area->next_dead)
+        left++;
     seam_unlock(&me->limbo_lock);
     return left;
 }
@@ -510,7 +553,8 @@ static bool lists_empty(struct aspace_host *host)
         struct host_cpu *c = &host->cpu[i];
         seam_lock(&c->limbo_lock, host_lock_tag());
         close_open(host, c);
-        bool empty = !c->limbo_first;
+        close_dead(host, c);
+        bool empty = !c->limbo_first && !c->dead_closed && !c->dead_open;
         seam_unlock(&c->limbo_lock);
         if (!empty)
             return false;
@@ -518,7 +562,7 @@ static bool lists_empty(struct aspace_host *host)
     return true;
 }
 
-/* Releasing a page can defer again (records whose last page it was), hence the loop; each round has less to do. */
+/* What is released can be the end of records, hence the loop; each round has less to do. */
 void limbo_drain_wait(struct aspace_host *host)
 {
     struct host_cpu *me = host_this_cpu(host);

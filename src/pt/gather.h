@@ -24,6 +24,7 @@ struct gather {
     unsigned capacity;    /* items that fit in `items` and the reserved pages */
     struct node *reserve; /* unused pages */
     struct node *pages;   /* full ones; node->count items each */
+    struct area *dead;    /* by next_dead */
     uint64_t items[GATHER_INLINE];
 };
 
@@ -38,6 +39,7 @@ static inline void gather_init(struct gather *g, struct pt *pt)
     g->n = 0;
     g->capacity = GATHER_INLINE - 2; /* an item does not straddle storages */
     g->reserve = g->pages = NULL;
+    g->dead = NULL;
 }
 
 /* Words of items that a reserved page is sure to take. */
@@ -72,8 +74,12 @@ void gather_table(struct gather *g, struct node *n, aspace_va_t va);
 /* A page that held dense values; one word. */
 void gather_page(struct gather *g, struct node *page);
 
-/* A record whose last page is gone; one word. */
-void gather_area(struct gather *g, struct area *area);
+/* A record whose last page is gone; takes no room. */
+static inline void gather_area(struct gather *g, struct area *area)
+{
+    area->next_dead = g->dead;
+    g->dead = area;
+}
 
 /* The most words that one of the above takes. */
 enum { GATHER_WORDS = 3 };

@@ -110,8 +110,8 @@ int pt_migrate(struct pt *pt, aspace_va_t va, aspace_pa_t new_pa)
         }
         if (kind != SLOT_LEAF && kind != SLOT_PARKED)
             return ASPACE_E_NOT_MAPPED;
-        if (new_pa != ASPACE_PA_NONE && (new_pa & ((4096ull << order) - 1)))
-            return ASPACE_E_INVALID;
+        if (new_pa != ASPACE_PA_NONE && level)
+            return ASPACE_E_UNSUPPORTED; /* the caller's frame is one page, whatever its address is aligned to */
         aspace_pa_t frame = new_pa;
         if (frame == ASPACE_PA_NONE)
             frame = pt_alloc_frame(pt, order, 0);

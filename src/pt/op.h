@@ -21,18 +21,17 @@ struct op {
     bool busied;      /* R3 was applied somewhere: put back on abort */
     uint8_t restarts;
     uint32_t tag;
-    uint32_t rights;            /* PROTECT */
-    aspace_va_t va, end;        /* hull */
-    struct pt_map *map;         /* MAP: the range being worked on */
-    struct node *top;           /* where plan and commit start */
-    struct node *locked;        /* by `next` */
-    struct node *pages;         /* prepared: tables and dense pages */
-    struct node *spill_root;    /* prepared: dense page of a root larger than one page */
-    uint64_t have, need;        /* pages; need counts tables and dense pages */
-    uint64_t tables;            /* of need: tables, for the quota */
-    uint64_t quota;             /* tables accounted in advance, not yet made */
-    uint64_t words;             /* items for the gather */
-    const struct area *counted; /* whose record is in `words` already */
+    uint32_t rights;         /* PROTECT */
+    aspace_va_t va, end;     /* hull */
+    struct pt_map *map;      /* MAP: the range being worked on */
+    struct node *top;        /* where plan and commit start */
+    struct node *locked;     /* by `next` */
+    struct node *pages;      /* prepared: tables and dense pages */
+    struct node *spill_root; /* prepared: dense page of a root larger than one page */
+    uint64_t have, need;     /* pages; need counts tables and dense pages */
+    uint64_t tables;         /* of need: tables, for the quota */
+    uint64_t quota;          /* tables accounted in advance, not yet made */
+    uint64_t words;          /* items for the gather */
     bool need_spill_root;
     struct aspace_range *culprit;
     struct gather g;

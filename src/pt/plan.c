@@ -76,13 +76,6 @@ static uint64_t words_for(const struct area *area, uint64_t slots)
     return area->flags & AREA_OWNED ? slots : area->flags & AREA_CUSTOM ? 2 * slots : 0;
 }
 
-/* The record of an area dies at most once. */
-static void need_record(struct op *op, const struct area *area)
-{
-    op->words += area != op->counted;
-    op->counted = area;
-}
-
 /* In a batch the ranges before this one may have used the segments up; those that fall into a table that the batch
  * itself makes have each counted that table, of which all but one are to spare.
  *
@@ -119,7 +112,6 @@ static int plan_leaf(struct op *op, struct node *n, unsigned lo, unsigned hi, as
                 return rc;
         } else {
             const struct area *area = value_area(op->pt->host, g.value);
-            need_record(op, area);
             op->words += words_for(area, (uint64_t)(g.hi - g.lo));
         }
         mapped += (unsigned)(g.hi - g.lo);
@@ -185,7 +177,6 @@ static int plan_mapped_slot(struct op *op, struct node *n, unsigned filled, aspa
     } else if (op->kind == OP_DISCARD && !(area->flags & (AREA_OWNED | AREA_CUSTOM))) {
         return ASPACE_E_OK;
     } else {
-        need_record(op, area);
         op->words += words_for(area, filled);
     }
     if (!whole) {
@@ -279,7 +270,6 @@ static aspace_va_t plan_borrowed(struct op *op, const struct node *n, aspace_va_
     const struct area *area = value_area(op->pt->host, g.value);
     if (!(area->flags & AREA_STATIC))
         return va;
-    need_record(op, area);
     for (; i < g.hi; i++, va += slot_span(F, n->level)) {
         kind = slot_kind(F, n->level, slot_peek(node_slots(n) + i));
         if (kind == SLOT_TABLE || kind == SLOT_EMPTY)

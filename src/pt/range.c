@@ -110,7 +110,6 @@ int op_prepare(struct op *op)
 static int plan(struct op *op, struct pt_map *maps)
 {
     op->need = op->tables = op->words = 0;
-    op->counted = NULL;
     op->need_spill_root = op->clear_first = false;
     if (!maps)
         return op_plan(op, op->va, op->end);

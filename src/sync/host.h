@@ -18,29 +18,32 @@ enum {
 };
 
 struct node;
+struct area;
 
 struct host_cpu {
     /* Written by its own CPU, read by whoever waits for a grace period. 0: not in a section (EPOCH), offline (QSBR). */
     uint64_t smr_seen;
     uint32_t smr_nest; /* own CPU only */
 
-    /* On a line of its own: whoever waits for a grace period does not take the rest away. Guards the three below;
-     * taken by others only to drain. */
+    /* On a line of its own: whoever waits for a grace period does not take the rest away. Guards what is below up to
+     * `releasing`; taken by others only to drain. */
     uint32_t limbo_lock __attribute__((aligned(ASPACE_CACHE_LINE)));
+    uint32_t n_dead;          /* records in dead_open */
     struct node *limbo_open;  /* page being filled */
     struct node *limbo_first; /* closed pages, oldest first */
     struct node *limbo_last;
-    uint32_t limbo_polls; /* own CPU only: not every operation asks whether a grace period has passed */
-    uint32_t releasing;   /* items taken from a list are being freed by this CPU */
+    struct area *dead_open;   /* records that nothing maps any more */
+    struct area *dead_closed; /* ... before dead_goal */
+    uint64_t dead_goal;
+    uint32_t releasing; /* items taken from a list are being freed by this CPU */
 
+    uint32_t limbo_polls; /* own CPU only: not every operation asks whether a grace period has passed */
     uint32_t n_tables; /* own CPU only, as are all below; aspace_trim requires that no call is in progress elsewhere */
     uint32_t n_areas;
     uint64_t id_next, id_end; /* block of 64-bit ids */
     struct node *tables[MAGAZINE];
     uint32_t areas[MAGAZINE];
 } __attribute__((aligned(ASPACE_CACHE_LINE)));
-
-struct area;
 
 struct aspace_host {
     const struct aspace_hal *hal;

@@ -300,7 +300,129 @@ static void s48_back_pressure_ends(struct env *env)
     CHECK(stuck < WAITER_ROUNDS);
 }
 
+/* ----------------------------------------------------------------------------------------------- 43: accessed flags */
+
+/* An access as hardware makes it: what is not in the TLB is walked for, and the flags are set. */
+static void use(struct env *env, unsigned cpu, uint64_t va, uint32_t access)
+{
+    bool cached = sim_cpu_caches(&env->machine.sim.cpu[cpu], &env->sim_space, va);
+
+    cpu_run(env, cpu, va, access);
+    if (!cached) {
+        uint64_t *entry = aspace_phys_to_virt(walk(env, va).entry_pa);
+        *entry = naive_used(&env->config, *entry, access == ASPACE_W);
+    }
+}
+
+static uint64_t harvest(struct env *env, uint64_t va, uint64_t pages, uint64_t *bitmap)
+{
+    uint64_t count = 77;
+
+    CHECK_OK(aspace_harvest_accessed(env->space, va, pages * PAGE, bitmap, &count));
+    return count;
+}
+
+/* Each access is told once, by the harvest after it; also when the CPU had the translation before. */
+static void harvest_accessed(struct env *env)
+{
+    uint64_t va = at(env, 1, 0) + PAGE, bits[2] = {~UINT64_C(0), ~UINT64_C(0)};
+
+    bool by_hardware = env->config.format != ASPACE_FMT_LOONGARCH_S1 && env->config.format != ASPACE_FMT_LOONGARCH_S2;
+    if (!by_hardware || (env->config.features & ASPACE_FEAT_AD) == 0) {
+        do_map(env, ASPACE_KIND_LAZY, va, PAGE, env->rw);
+        CHECK_ERROR(aspace_harvest_accessed(env->space, va, PAGE, bits, NULL), ASPACE_E_UNSUPPORTED);
+        return;
+    }
+    CHECK_ERROR(aspace_harvest_accessed(env->space, va, PAGE, NULL, NULL), ASPACE_E_INVALID);
+    CHECK_ERROR(aspace_harvest_accessed(env->space, va + 1, PAGE, bits, NULL), ASPACE_E_INVALID);
+    CHECK_ERROR(aspace_harvest_accessed(env->space, env->end, PAGE, bits, NULL), ASPACE_E_RANGE);
+    CHECK_EQ(harvest(env, va, 3, bits), 0); /* nothing is mapped */
+    CHECK_EQ(bits[0], 0);
+    do_map(env, ASPACE_KIND_LAZY, va, 2 * PAGE, env->rw);
+    do_linear(env, va + 2 * PAGE, PAGE, env->ro, device_pa(env, PAGE));
+    cpu_enter(env, 1);
+    use(env, 1, va + PAGE, ASPACE_W);
+    use(env, 1, va + 2 * PAGE, ASPACE_R);
+    CHECK_EQ(harvest(env, va, 3, bits), 2);
+    CHECK_EQ(bits[0], 6);
+    CHECK_EQ(harvest(env, va, 3, bits), 0);
+    use(env, 1, va + PAGE, ASPACE_R);
+    CHECK_EQ(harvest(env, va + PAGE, 1, bits), 1);
+    CHECK_EQ(bits[0], 1);
+    use(env, 1, va, ASPACE_W);
+    CHECK_OK(aspace_protect(env->space, va, PAGE, 0)); /* without rights it is still told */
+    CHECK_EQ(harvest(env, va, 3, bits), 1);
+    CHECK_EQ(harvest(env, va, 3, bits), 0);
+    CHECK_OK(aspace_protect(env->space, va, PAGE, env->rw));
+    CHECK_EQ(harvest(env, va, 3, bits), 0);
+    struct aspace_translation t;
+    CHECK_OK(aspace_translate(env->space, va, &t));
+    CHECK_EQ(t.rights, env->rw);
+}
+
+/* A large leaf tells for all its pages, and is cleared by a range that has all of it. */
+static void harvest_accessed_large(struct env *env)
+{
+    uint64_t va = at(env, 1, 0), bits[8];
+    uint64_t pages = env->span[1] / PAGE;
+
+    do_map(env, ASPACE_KIND_EAGER, va, env->span[1], env->rw);
+    cpu_enter(env, 1);
+    use(env, 1, va, ASPACE_W);
+    CHECK_EQ(harvest(env, va + PAGE, 2, bits), 2);
+    CHECK_EQ(bits[0], 3);
+    CHECK_EQ(harvest(env, va, pages, bits), pages);
+    CHECK_EQ(harvest(env, va, pages, bits), 0);
+    CHECK_EQ(agree(env, va).leaf_bytes, env->span[1]);
+}
+
+static void *harvest_for_long(void *arg)
+{
+    struct env *env = arg;
+    uint64_t bits[32];
+
+    aspace_linux_set_cpu(1);
+    aspace_cpu_online(env->host);
+    while (!__atomic_load_n(&scene.set, __ATOMIC_ACQUIRE)) {
+        scene.calls += aspace_harvest_accessed(env->space, scene.va, 2 * env->span[1], bits, NULL) == ASPACE_OK;
+        aspace_quiescent(env->host);
+    }
+    aspace_cpu_offline(env->host);
+    return NULL;
+}
+
+/* Tables come and go under the harvest, which touches none that was freed: freed frames are poisoned, and looked at. */
+static void s43_harvest_against_unmap(struct env *env)
+{
+    pthread_t thread;
+
+    begin(env, at(env, 1, 0));
+    online(env, 0);
+    CHECK_EQ(pthread_create(&thread, NULL, harvest_for_long, env), 0);
+    for (unsigned round = 0; round < 200; round++) {
+        struct aspace_map m = request(ASPACE_KIND_EAGER, scene.va, 2 * env->span[1], env->rw);
+        m.max_leaf_level = 1;
+        if (env->span[1] > 64 * PAGE) { /* some pages of each table, without the time that all of them take */
+            m.kind = ASPACE_KIND_LAZY;
+        }
+        CHECK_OK(aspace_map(env->space, &m, NULL));
+        for (unsigned n = 0; n < 8; n++) {
+            poke(env, scene.va + (n % 2) * env->span[1] + n * PAGE / 2 / PAGE * PAGE, round);
+        }
+        CHECK_OK(aspace_unmap(env->space, scene.va, 2 * env->span[1]));
+        aspace_quiescent(env->host);
+        (void)aspace_drain(env->host);
+    }
+    __atomic_store_n(&scene.set, true, __ATOMIC_RELEASE);
+    pthread_join(thread, NULL);
+    CHECK(scene.calls > 0);
+    audit(env);
+}
+
 static const struct test tests[] = {
+    {"harvest_accessed", harvest_accessed, 0},
+    {"harvest_accessed_large", harvest_accessed_large, NEEDS_HUGE | NEEDS_AD},
+    {"s43_harvest_against_unmap", s43_harvest_against_unmap, NEEDS_AD},
     {"s45_fault_in_detached_table", s45_fault_in_detached_table, 0},
     {"s46_split_keeps_late_dirty", s46_split_keeps_late_dirty, NEEDS_HUGE | NEEDS_AD},
     {"s46_collapse_under_access", s46_collapse_under_access, NEEDS_HUGE | NEEDS_FEW | DELAYED},

@@ -197,6 +197,14 @@ static void shared_populate(struct race_cpu *cpu)
           ASPACE_E_NO_MEMORY);
 }
 
+static void shared_harvest(struct race_cpu *cpu)
+{
+    struct span s = pick_span(cpu);
+    uint64_t bits[64], size = s.size < 4096 * RACE_PAGE ? s.size : 4096 * RACE_PAGE;
+
+    ALLOW(aspace_harvest_accessed(cpu->race->space, s.va, size, bits, NULL), ASPACE_E_UNSUPPORTED);
+}
+
 static void shared_sweep(struct race_cpu *cpu)
 {
     (void)aspace_sweep(cpu->race->space, 1 + (size_t)race_below(cpu, 8));
@@ -395,10 +403,11 @@ static const struct {
     void (*run)(struct race_cpu *cpu);
     unsigned weight;
 } ops[] = {
-    OP(map, 8),     OP(batch, 1),     OP(map_anywhere, 1), OP(find, 1),    OP(unmap, 3),    OP(protect, 4),
-    OP(discard, 2), OP(populate, 1),  OP(sweep, 2),        OP(drain, 1),   OP(fault, 6),    OP(access, 12),
-    OP(read, 4),    OP(write, 6),     OP(exchange, 3),     OP(migrate, 3), OP(collapse, 1), OP(neighbour, 4),
-    OP(split, 1),   OP(translate, 8), OP(segments, 2),     OP(query, 4),   OP(next, 2),     OP(limit, 2),
+    OP(map, 8),       OP(batch, 1),    OP(map_anywhere, 1), OP(find, 1),      OP(unmap, 3),
+    OP(protect, 4),   OP(discard, 2),  OP(populate, 1),     OP(sweep, 2),     OP(harvest, 2),
+    OP(drain, 1),     OP(fault, 6),    OP(access, 12),      OP(read, 4),      OP(write, 6),
+    OP(exchange, 3),  OP(migrate, 3),  OP(collapse, 1),     OP(neighbour, 4), OP(split, 1),
+    OP(translate, 8), OP(segments, 2), OP(query, 4),        OP(next, 2),      OP(limit, 2),
 };
 
 enum { N_OPS = sizeof(ops) / sizeof(ops[0]) };
