@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Harvest of accessed flags. Lock-free: a flag is cleared by compare-and-swap from the exact entry, so that nothing else
- * that happens to the entry meanwhile is lost, and inside a section, so that no freed table is touched. Must not know an
- * entry's bits.
+ * Harvest of accessed flags. Lock-free: a flag is cleared by compare-and-swap from the exact entry, so that nothing
+ * else that happens to the entry meanwhile is lost, and inside a section, so that no freed table is touched. Must not
+ * know an entry's bits.
  */
 #include "pt/gather.h"
 #include "pt/walk.h"
@@ -58,8 +58,8 @@ static void harvest_unit(struct harvest *h, const struct walk *w, unsigned i, un
         gather_flush_range(&h->g, va, va + bytes, w->level, members);
 }
 
-/* The slots of one table from that of va on; returns where to go on, which is not further where a slot has just become a
- * table. Inside a section. */
+/* The slots of one table from that of va on; returns where to go on, which is not further where a slot has just become
+ * a table. Inside a section. */
 static aspace_va_t harvest_table(struct harvest *h, aspace_va_t va)
 {
     const struct fmt *F = h->pt->F;
