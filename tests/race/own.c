@@ -537,6 +537,7 @@ static const struct {
 };
 
 enum { N_OPS = sizeof(ops) / sizeof(ops[0]) };
+_Static_assert(N_OPS <= RACE_OPS_MAX, "each has its count");
 
 const char *own_op_name(unsigned op)
 {

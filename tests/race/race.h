@@ -73,7 +73,7 @@ struct window {
     uint64_t *device; /* values, by number modulo the pages of a large page */
 };
 
-enum { WINDOWS = 2, RACE_OPS_MAX = 24 };
+enum { WINDOWS = 2, RACE_OPS_MAX = 32 };
 
 struct race_cpu {
     struct race *race;
