@@ -335,12 +335,13 @@ static bool sweep_child(struct op *op, struct node *n, aspace_va_t va)
     return true;
 }
 
-/* One candidate: the parent that find_node gave, still valid if not stale when locked. */
+/* One candidate: the parent that find_node gave, still valid if not stale when locked. The range is all that the table
+ * translates: its own flush goes in steps of its slots, so it does not stand for one that is under way below (R7). */
 static bool sweep_one(struct pt *pt, aspace_va_t va, unsigned level)
 {
     struct op op;
     bool done = false;
-    op_init(&op, pt, OP_UNMAP, va, va + 1);
+    op_init(&op, pt, OP_UNMAP, va, va + slot_span(pt->F, level));
     op.need = 1;
     op.tables = 0;
     op.words = GATHER_WORDS + 2;

@@ -223,6 +223,67 @@ static void batch_shares_new_table(struct env *env)
     audit(env);
 }
 
+/* The sweep waited only for flushes of the first address of a table; its own stands for others in a leaf table, but not
+ * in a larger one, where it goes in steps of the slots. */
+static struct {
+    struct env *env;
+    void (*flush)(void *ctx, const struct aspace_flush *f);
+    pthread_t thread;
+    bool started, swept, early;
+} sweeper;
+
+static void *sweep_beside(void *arg)
+{
+    (void)arg;
+    aspace_linux_set_cpu(1);
+    (void)aspace_sweep(sweeper.env->space, 1000);
+    __atomic_store_n(&sweeper.swept, true, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+static void flush_beside_sweep(void *ctx, const struct aspace_flush *f)
+{
+    struct timespec pause = {.tv_nsec = 20000000};
+
+    if (!sweeper.started) {
+        sweeper.started = true;
+        CHECK_EQ(pthread_create(&sweeper.thread, NULL, sweep_beside, NULL), 0);
+        nanosleep(&pause, NULL);
+        sweeper.early = __atomic_load_n(&sweeper.swept, __ATOMIC_ACQUIRE);
+    }
+    sweeper.flush(ctx, f);
+}
+
+static void sweep_waits_for_flushes_below(struct env *env)
+{
+    uint64_t va = at(env, 1, 0) + PAGE;
+
+    do_map(env, ASPACE_KIND_LAZY, va, PAGE, env->rw);
+    cpu_enter(env, 2);
+    cpu_run(env, 2, va, ASPACE_W);
+    memset(&sweeper, 0, sizeof(sweeper));
+    sweeper.env = env;
+    sweeper.flush = env->hal.tlb_flush;
+    if (env->variant->smr == ASPACE_SMR_QSBR) {
+        aspace_linux_set_cpu(1);
+        aspace_cpu_online(env->host);
+    }
+    aspace_linux_set_cpu(0);
+    env->hal.tlb_flush = flush_beside_sweep;
+    CHECK_OK(aspace_unmap(env->space, va, PAGE));
+    CHECK(sweeper.started);
+    pthread_join(sweeper.thread, NULL);
+    env->hal.tlb_flush = sweeper.flush;
+    CHECK(!sweeper.early);
+    if (env->variant->smr == ASPACE_SMR_QSBR) {
+        aspace_linux_set_cpu(1);
+        aspace_cpu_offline(env->host);
+        aspace_linux_set_cpu(0);
+    }
+    cpu_leave(env, 2);
+    audit(env);
+}
+
 /* Can a page be executed at the time when its contents are made fetchable? Then it is too late. */
 struct fetch_watch {
     struct env *env;
@@ -294,6 +355,7 @@ static const struct test tests[] = {
     {"length_inside_run", length_inside_run, NEEDS_RUNS},
     {"counted_area_counts", counted_area_counts, 0},
     {"cpu_leaves_after_a_raised_generation", cpu_leaves_after_a_raised_generation, 0},
+    {"sweep_waits_for_flushes_below", sweep_waits_for_flushes_below, 0},
     {"executable_before_fetchable", executable_before_fetchable, NEEDS_PLAIN},
     {"collapse_makes_contents_fetchable", collapse_makes_contents_fetchable, NEEDS_PLAIN | NEEDS_HUGE},
 };
