@@ -15,7 +15,7 @@ for number in "$seconds" "$seed"; do
     esac
 done
 
-tools/install-packages.sh gcc clang cmake ninja-build libc6-dev liburcu-dev >/dev/null
+tools/install-packages.sh gcc clang libclang-rt-dev cmake ninja-build libc6-dev liburcu-dev >/dev/null
 tools/build.sh gcc race-stress race-urcu
 tools/build.sh clang-tsan race-stress
 

@@ -12,9 +12,18 @@ void *memmove(void *to, const void *from, size_t n);
 void *memset(void *to, int byte, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
 
+/* A checker that watches memory has to see each store. */
+#if defined(__SANITIZE_THREAD__)
+#define BITS_WATCHED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define BITS_WATCHED 1
+#endif
+#endif
+
 /* n words at p, which nobody else sees yet. For a page that is in the cache the string instruction takes about a
  * seventh of the time of a loop; for one that is not, it gains less. */
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(BITS_WATCHED)
 static inline void fill_words(uint64_t *p, uint64_t word, size_t n)
 {
     enum { STRING_LEAST = 64 };
