@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Shows that the tests with threads can fail: each mistake below is made in the embedder's part (an option of the stress
 # program) or in a copy of one file of the library, and the program named has to find it. Prints a line a mistake; the
-# last line counts. Needs the configurations gcc and clang-tsan (tools/build.sh).
+# last line counts. Needs the configurations gcc, clang-tsan and gcc-helgrind (tools/build.sh).
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -95,21 +95,22 @@ library unmap-by-load-and-store gcc race/schedule src/pt/quick.c \
 library split-without-exchange gcc conformance/conformance src/pt/commit.c \
     's/} while (!slot_cas(slot, &e, table));/} while (0); slot_publish(slot, table);/' s46_split
 
-# Helgrind sees a lock that is not held, an order that is not there, and plain writes beside atomic reads.
+# Helgrind sees a lock that is not held, or is taken out of order, an order of accesses that is not there, and plain
+# writes beside atomic reads.
 library helgrind-quick-map-without-lock gcc-helgrind race/stress src/pt/quick.c \
     '/^        seam_lock(&n->lock, host_lock_tag());$/d; /^        seam_unlock(&n->lock);$/d; /^    seam_unlock(&n->lock);$/d' \
-    --steps 1000 --only x86-ept4
+    --seconds 100 --only x86-ept4
 library helgrind-unlocked-twice gcc-helgrind race/stress src/pt/range.c \
-    's/^        seam_unlock(&n->lock);$/&&/' --steps 1000 --only x86-ept4
+    's/^        seam_unlock(&n->lock);$/&&/' --seconds 100 --only x86-ept4
+library helgrind-right-to-left gcc-helgrind race/stress src/pt/plan.c \
+    's/for (unsigned i = 0; n->level && \(i < node_entries(.*); i\)++/for (unsigned i = node_entries(op->F, n->level) - 1; n->level \&\& \1--/' \
+    --seconds 100 --only x86-ept4
 library helgrind-born-unlocked gcc-helgrind race/stress src/pt/commit.c \
-    's/^    seam_lock_new(&child->lock, op->tag);/    (void)op;/' --steps 1000 --only x86-ept4
+    's/^    seam_lock_new(&child->lock, op->tag);/    (void)op;/' --seconds 100 --only x86-ept4
 library helgrind-map-published-relaxed gcc-helgrind race/stress src/pt/commit_map.c \
-    's/slot_publish(slots + k, first + k \* step)/slot_store(slots + k, first + k * step)/' --steps 1000 --only x86-ept4
-library helgrind-fault-published-relaxed gcc-helgrind race/stress src/space/fault.c \
-    's/slot_cas(w.slots + w.index, &e, leaf)/__atomic_compare_exchange_n(w.slots + w.index, \&e, leaf, false, 0, 0)/' \
-    --steps 1000 --only x86-ept4
+    's/slot_publish(slots + k, first + k \* step)/slot_store(slots + k, first + k * step)/' --seconds 100 --only x86-ept4
 library helgrind-segments-plain gcc-helgrind race/stress src/pt/node.c \
-    's/^    seam_store(&to->lo, from.lo);$/    to->lo = from.lo;/' --steps 1000 --only x86-ept4
+    's/^    seam_store(&to->lo, from.lo);$/    to->lo = from.lo;/' --seconds 100 --only x86-ept4
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
