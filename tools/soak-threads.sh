@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# make soak, first half: the tests with threads for long. RACE_SECONDS (600) are shared by the plain build, the one over liburcu and
-# the thread sanitizer's; RACE_SEED is the first seed (by default the time). Writes seeds, versions, machine and outcome
-# to build/soak-threads.txt, and says so. Status 0 if all is well, 1 if something was found, 2 for bad input.
+# make soak, first half: the tests with threads for long. RACE_SECONDS (600) are shared by the plain build, the one over
+# liburcu, the thread sanitizer's and Helgrind's, which ends each configuration only after a round of half a minute;
+# RACE_SEED is the first seed (by default the time). Writes seeds, versions, machine and outcome to
+# build/soak-threads.txt, and says so. Status 0 if all is well, 1 if something was found, 2 for bad input.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -26,7 +27,7 @@ status=0
     echo "began: $(date -u +%Y-%m-%dT%H:%M:%SZ), seed $seed, $seconds s"
     echo "source: $(git describe --always --dirty 2>/dev/null || echo unknown)"
     echo "machine: $(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-    echo "compilers: $(gcc --version | head -n 1); $(clang --version | head -n 1)"
+    echo "compilers: $(gcc --version | head -n 1); $(clang --version | head -n 1); $(valgrind --version)"
 } >"$report"
 
 part() { # part NAME SEED PROGRAM...

@@ -5,10 +5,10 @@
  * must not know the library.
  *
  *   Accesses  Each is a read for Helgrind: a load as it is, a change because it is made by an instruction with a lock
- *             prefix, stores as exchanges. So atomic accesses do not race with each other, and each of them races with a
- *             plain write that is not ordered with it, in both directions. No address is excluded from checking, so
- *             none stays excluded when its memory comes out of a pool again. What is not seen is a plain read beside an
- *             atomic change; the thread sanitizer sees that.
+ *             prefix, stores as exchanges. So atomic accesses do not race with each other, and each of them races with
+ *             a plain write that is not ordered with it, whichever comes first. No address is excluded from checking,
+ *             so none stays excluded when its memory comes out of a pool again. What is not seen is a plain read
+ *             beside an atomic change; the thread sanitizer sees that.
  *   Order     What releases sends on the address and what acquires receives there; relaxed accesses draw no edge.
  *             Helgrind keeps all that was ever sent: an acquire also receives from stores that were overwritten before
  *             it, and from compare-and-exchanges that failed. That is more order than there is, and more than the
