@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 usage() {
-    echo "build: usage: build.sh release|gcc|clang|gcc-san|clang-san|clang-tsan|aarch64|riscv64 [target...]" >&2
+    echo "build: usage: build.sh release|gcc|clang|gcc-san|clang-san|clang-tsan|gcc-helgrind|aarch64|riscv64 [target...]" >&2
     exit 2
 }
 
@@ -22,16 +22,20 @@ clang) set -- clang Debug "" "$@" ;;
 gcc-san) set -- gcc Debug address,undefined "$@" ;;
 clang-san) set -- clang Debug address,undefined "$@" ;;
 clang-tsan) set -- clang Debug thread "$@" ;;
+gcc-helgrind) set -- gcc Debug "" "$@" ;;
 aarch64 | riscv64) set -- "$name-linux-gnu-gcc" Debug "" "$@" ;;
 *) usage ;;
 esac
 compiler=$1 type=$2 sanitize=$3
-# Sanitizers make gcc warn of its own code; the plain builds judge the warnings.
+# Sanitizers make gcc warn of its own code, and macros in each other of shadows; the plain builds judge the warnings.
 werror=ON
-[ -z "$sanitize" ] || werror=OFF
-# What the thread sanitizer has to see of the accesses that are meant to race.
-seams=
-case $name in *-tsan) seams='"race/seam_tsan.h"' ;; esac
+# What a checker of threads has to see of the accesses that are meant to race; Helgrind in all files.
+seams='' first=''
+case $name in
+*-tsan) seams='"race/seam_tsan.h"' ;;
+*-helgrind) seams='"race/seam_helgrind.h"' first=" -include \"$PWD/tests/race/atomics_helgrind.h\"" ;;
+esac
+[ -z "$sanitize$first" ] || werror=OFF
 shift 3
 
 command -v cmake >/dev/null || { echo "build: cmake is not installed" >&2; exit 2; }
@@ -48,7 +52,7 @@ if [ ! -f "$dir/CMakeCache.txt" ]; then
     if command -v ninja >/dev/null; then generator=Ninja; fi
     # shellcheck disable=SC2086
     cmake -S . -B "$dir" -G "$generator" -DCMAKE_C_COMPILER="$compiler" -DCMAKE_BUILD_TYPE="$type" \
-        -DCMAKE_C_FLAGS_DEBUG='-g -O1' -DCMAKE_C_FLAGS_RELEASE='-O2' -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
+        -DCMAKE_C_FLAGS_DEBUG="-g -O1$first" -DCMAKE_C_FLAGS_RELEASE='-O2' -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
         -DASPACE_SANITIZE="$sanitize" -DASPACE_WERROR="$werror" -DASPACE_SEAM_HEADER="$seams" $cross >"$dir/configure.log" 2>&1 || {
         rm -f "$dir/CMakeCache.txt"
         cat "$dir/configure.log" >&2

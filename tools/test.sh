@@ -179,9 +179,17 @@ race_tsan() {
         TSAN_OPTIONS=halt_on_error=1 timeout -k 5 900 build/clang-tsan/tests/race/tlb
 }
 
+# The same under Helgrind, one thousand steps of each CPU with epochs and with quiescent states.
+race_helgrind() {
+    tools/build.sh gcc-helgrind race-stress || return 1
+    printf '%s\n' x86-ept4 arm-s2-48 | xargs -P 2 -I '{}' timeout -k 5 900 tools/helgrind.sh \
+        build/gcc-helgrind/tests/race/stress --steps 1000 --only '{}'
+}
+
 # Are these tests able to find something?
 race_mistakes() {
-    tools/build.sh gcc tests && tools/build.sh clang-tsan race-stress && tests/race/mistakes.sh
+    tools/build.sh gcc tests && tools/build.sh clang-tsan race-stress && tools/build.sh gcc-helgrind race-stress &&
+        tests/race/mistakes.sh
 }
 
 # The models that are searched in a few seconds each.
@@ -203,7 +211,7 @@ check_guest_lines() {
     done
 }
 
-packages="gcc g++ clang libclang-rt-dev cmake ninja-build make pkg-config libc6-dev binutils liburcu-dev spin"
+packages="gcc g++ clang libclang-rt-dev cmake ninja-build make pkg-config libc6-dev binutils liburcu-dev spin valgrind"
 if [ -z "$fast" ]; then
     packages="$packages gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu libc6-dev-arm64-cross libc6-dev-riscv64-cross qemu-user"
     packages="$packages qemu-system-arm qemu-system-misc opensbi"
@@ -223,6 +231,7 @@ step clang programs clang
 step gcc-san programs gcc-san
 step clang-san programs clang-san
 step race-tsan race_tsan
+step race-helgrind race_helgrind
 ahead models models
 step quickstart tools/check-readme.sh
 step install tools/check-install.sh

@@ -123,7 +123,7 @@ static void map_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned lo,
 /* R4: later ranges of a batch may fall into the same table, which is thus not final when it is published. */
 static void born_locked(struct op *op, struct node *child)
 {
-    child->lock = op->tag;
+    seam_lock_new(&child->lock, op->tag);
     child->next = op->locked;
     op->locked = child;
 }

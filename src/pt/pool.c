@@ -158,6 +158,7 @@ static void spill_magazine(struct aspace_host *host, struct host_cpu *cpu, uint3
 void pool_free(struct aspace_host *host, struct node *page)
 {
     struct host_cpu *cpu = host_this_cpu(host);
+    seam_lock_gone(&page->lock);
     if (page->order) {
         seam_lock(&host->lock, host_lock_tag());
         give(host, page);

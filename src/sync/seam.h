@@ -32,6 +32,16 @@ static inline uint64_t slot_xchg_fence(uint64_t *slot, uint64_t e)
 #define seam_copy(to, from, n) memcpy((to), (from), (n))
 #endif
 
+/* A lock that nobody else sees yet is born taken. */
+#ifndef seam_lock_new
+#define seam_lock_new(lock, tag) (void)(*(lock) = (tag))
+#endif
+
+/* The memory of a lock that nobody uses any more: the next lock there is another, for who checks the order of locks. */
+#ifndef seam_lock_gone
+#define seam_lock_gone(lock) ((void)0)
+#endif
+
 #ifdef ASPACE_NDEBUG
 #define ASSERT(x) ((void)0)
 #else
