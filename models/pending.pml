@@ -1,40 +1,44 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Question: may an operation drop its locks before its invalidation is acknowledged, if each table counts the
- * invalidations that are still under way? Does "memory says so" then still imply "no TLB says otherwise" for everyone
- * who returns from an operation, and for markers towards faults?
+ * Question: may an operation drop its locks before its invalidation is acknowledged, if its CPU announces what it
+ * flushes and who locks the same nodes looks there (R7)? Does "memory says so" then imply "no TLB says otherwise" for
+ * everyone who returns from an operation, and for markers towards faults?
  *
- * The rule: an operation that has something to flush raises `pending` in every node it holds, under the lock; unlocks;
- * flushes and waits; lowers what it raised; leaves its section. After each lock it takes, a map, split, discard (and
- * migrate, collapse, sweep) waits until `pending` of the node is 0, holding the lock. Unmap and protect do not wait:
- * if they saw it raised, they flush their whole range themselves. What opens a slot (T8) waits first, whoever it is:
- * the child has a count of its own, which knows nothing of what is pending for the slot. Where there are too many
- * nodes to remember, the flush is done before the unlock.
- *
- * Abstracted: an upper node (0) with one slot, leaf tables (1, 2) of two pages. One CPU's TLB, an entry a page at
- * most, also of a large leaf; it fills at any time, and a flush reaches it page by page at any time until it is
- * acknowledged. Three operations at once, of any kind on any range, and faults on both pages. OLD_RW, OLD_RO and
- * PARKED are the frame that was there at first; NEW is any later one. Sets of CPUs are left to activation.pml. No
- * break before make in T8.
+ * Abstracted: an upper node (0) with one slot, leaf tables of two pages. One CPU's TLB, an entry a page at most, also
+ * of a large leaf; it fills at any time, and a flush reaches it page by page at any time until it is acknowledged.
+ * Operations of any kind on any range, and faults on both pages. OLD_RW, OLD_RO and PARKED are the frame that was
+ * there at first; NEW is any later one. Sets of CPUs are left to activation.pml: there is always somebody to ask. No
+ * break before make in T8. What is swept may be larger than the stride of the flush: only the first page of it goes.
  *
  * Follows: `operation`: op_plan, op_commit_unmap, op_commit_protect, op_commit_discard, op_commit_map, op_open, op_end
- * (src/pt), with the rule in place of the flush before the unlock. `fault`: T1 in fault.c.
+ * (src/pt/range.c, plan.c, commit.c), pt_split, pt_migrate, sweep_one (huge.c); what quick.c does is the same in a
+ * single node. `settle`: gather_settle and announces; `announce`: gather_ask; `mark`: gather_mark_node (src/pt/gather.c,
+ * gather.h). `fault`: T1 in fault.c.
  *
  * Checked: when an unmap or protect returns, no TLB holds what it took away, or what memory had lost before; when a
- * slot is mapped, re-armed or filled, no TLB holds anything for its address; all counts end at 0.
+ * slot is mapped, re-armed, moved or filled, no TLB holds anything for its address; nobody waits for ever.
  *
- *   deep    -                       small leaves at first
- *   deep    -DLARGE                 a large leaf at first
- *   assert  -DFLAG                  a flag in place of the count
- *   assert  -DMAP_AT_ONCE           map does not wait
- *   assert  -DDISCARD_AT_ONCE       discard does not wait
- *   assert  -DARM_AT_ONCE           discard puts the marker back before its flush
- *   assert  -DNO_WIDENING           unmap and protect flush only what they changed
- *   assert  -DLOWER_EARLY           lowered before the acknowledgement
- *   assert  -DRAISE_LATE            raised after the unlock
- *   assert  -DCHILD_ONLY            raised in the leaf table only, not in the upper node
- *   assert  -DLARGE -DOPEN_AT_ONCE  unmap and protect open a slot of a node with a pending flush
- *   assert  -DLEAVE_EARLY           lowered after the section ended: the table may be another by now
+ *   clean   -                         three CPUs, small leaves at first
+ *   clean   -DHALF                    the same, one page mapped at first
+ *   deep    -DLARGE                   the same, a large leaf at first
+ *   deep    -DTWICE                   two CPUs, of which one goes on to a second operation: two announcements
+ *   deep    -DTWICE -DLARGE           the same, a large leaf at first
+ *   deep    -DTWICE -DVA_FIRST        the words of an announcement are read in the other order: it does not matter
+ *   assert  -DCHILD_ONLY              the mark is set in the leaf table only, not in the upper node
+ *   assert  -DWITHDRAW_EARLY          the announcement is withdrawn before the acknowledgement
+ *   assert  -DANNOUNCE_LATE           announced after the unlock
+ *   assert  -DTWICE -DNEXT_EARLY      the next announcement begins before the last one is acknowledged
+ *   assert  -DOVERWRITE               a second CPU's mark in place of MANY
+ *   assert  -DCLEAR_ANYWAY            the mark is cleared although something else is announced
+ *   assert  -DTWICE -DCLEAR_ANYWAY    the same, and then another announcement of the same CPU
+ *   assert  -DFIRST_ONLY              only what overlaps the first page of the range is waited for
+ *   assert  -DHALF -DSWEEP_FIRST      the same in the sweep only
+ *   assert  -DMAP_AT_ONCE             map does not wait
+ *   assert  -DNOTHING_AT_ONCE         unmap and protect do not wait if they find nothing to do
+ *   assert  -DDISCARD_AT_ONCE         discard does not wait
+ *   assert  -DARM_AT_ONCE             discard puts the marker back before its flush
+ *   assert  -DMIGRATE_AT_ONCE         migrate does not wait
+ *   assert  -DLARGE -DOPEN_AT_ONCE    who opens a slot (T8) does not wait
  */
 #define EMPTY 0
 #define BUSY 1
@@ -53,6 +57,20 @@
 #define DISCARD 4
 #define MAP 5
 #define SPLIT 6
+#define MIGRATE 7
+#define SWEEP 8
+
+#ifdef TWICE /* one of two CPUs goes on to a second operation */
+#define CPUS 2
+#else
+#define CPUS 3
+#endif
+#define OPERATIONS 3
+#define CALL(kind, lo, hi) (4 * (kind) + 2 * (lo) + (hi))
+#define KIND(call) ((call) / 4)
+#define LO(call) ((call) / 2 % 2)
+#define HI(call) ((call) % 2)
+#define MANY 4 /* in `flushing`, beside CPU + 1 */
 
 #ifdef LARGE
 byte up = OLD_RW;
@@ -62,35 +80,111 @@ byte up = 11; /* TABLE + 1 */
 typedef node {
     byte slot[2];
     bit lock, stale;
-    byte pending;
+    byte flushing;
     byte wait; /* sections that must end before it is another table */
     bit used;
 }
 node n[3];
+byte flush_va[CPUS], flush_end[CPUS]; /* what CPUs announce: [va, end); end 0: nothing */
 byte tlb[2];
 byte sections;
 bit given_back[2]; /* a protect gave OLD_RO to a page that was PARKED */
 byte finished;
 bool in_bounds = true;
 
-#define OPERATIONS 3
 #define BIT(b) (1 << (b))
 #define WHOLE (lo == 0 && hi == 1)
-#define WAITS (kind == MAP || kind == SPLIT || kind == DISCARD)
 
-/* After a lock was taken. */
-inline meet_pending(k)
+/* Who does not wait: mistakes. */
+#define CHANGES(e)                                                                                                     \
+    (kind == UNMAP && e != EMPTY || kind == PROTECT_RO && (e == OLD_RW || e == PARKED) ||                              \
+     kind == PROTECT_NONE && (e == OLD_RW || e == OLD_RO))
+#if defined(MAP_AT_ONCE)
+#define AT_ONCE(k) (kind == MAP)
+#elif defined(DISCARD_AT_ONCE)
+#define AT_ONCE(k) (kind == DISCARD)
+#elif defined(MIGRATE_AT_ONCE)
+#define AT_ONCE(k) (kind == MIGRATE)
+#elif defined(OPEN_AT_ONCE)
+#define AT_ONCE(k) (k == 0 && !WHOLE && IS_OPENING(kind) && !IS_TABLE(up) && up != EMPTY)
+#define IS_OPENING(kind) (kind == UNMAP || kind == PROTECT_RO || kind == PROTECT_NONE || kind == SPLIT)
+#elif defined(NOTHING_AT_ONCE)
+#define AT_ONCE(k)                                                                                                     \
+    (kind <= PROTECT_NONE && (k == 0 -> !IS_TABLE(up) && !CHANGES(up)                                                  \
+                                     : !(lo == 0 && CHANGES(n[k].slot[0])) && !(hi == 1 && CHANGES(n[k].slot[1]))))
+#else
+#define AT_ONCE(k) false
+#endif
+
+/* How far the range goes, for which a marked node is waited for. */
+#if defined(FIRST_ONLY)
+#define LAST lo
+#elif defined(SWEEP_FIRST)
+#define LAST (kind == SWEEP -> lo : hi)
+#else
+#define LAST hi
+#endif
+
+/* The two words are read one after the other, and may be of two announcements. */
+inline look_at(c)
+{
+    do
+#ifdef VA_FIRST
+    :: va = flush_va[c];
+       atomic {
+           end = flush_end[c];
+           any = any || end != 0;
+#else
+    :: end = flush_end[c];
+       atomic {
+           any = any || end != 0;
+           va = flush_va[c];
+#endif
+           if
+           :: end != 0 && va <= LAST && lo < end -> (flush_end[c] != end || flush_va[c] != va); va = 0; end = 0
+           :: else -> va = 0; end = 0; break
+           fi
+       }
+    od
+}
+
+/* After a lock was taken, and with it what follows in one step. */
+inline settle(k)
 {
     if
-#ifdef MAP_AT_ONCE
-    :: kind == MAP -> skip
+    :: n[k].flushing == 0 || n[k].flushing == me + 1 || AT_ONCE(k)
+    :: n[k].flushing == MANY && !AT_ONCE(k) -> /* in any order, since the operations do not know their numbers */
+#if CPUS == 2
+        c = 1 - me;
+#else
+        if
+        :: c = (me == 0 -> 1 : 0)
+        :: c = (me == 2 -> 1 : 2)
+        fi;
+        look_at(c);
+        c = 3 - me - c;
 #endif
-#ifdef DISCARD_AT_ONCE
-    :: kind == DISCARD -> skip
-#endif
-    :: WAITS -> n[k].pending == 0
-    :: else -> saw = saw || n[k].pending != 0
+        look_at(c);
+    :: else ->
+        c = n[k].flushing - 1;
+        look_at(c)
     fi
+}
+
+inline settled(k)
+{
+    d_step {
+        if
+#ifdef CLEAR_ANYWAY
+        :: !AT_ONCE(k) -> n[k].flushing = 0
+#else
+        :: !AT_ONCE(k) && !any -> n[k].flushing = 0
+#endif
+        :: else
+        fi;
+        any = 0;
+        c = 0
+    }
 }
 
 inline new_table(k, e)
@@ -103,7 +197,7 @@ inline new_table(k, e)
         n[k].used = 1;
         n[k].stale = 0;
         n[k].lock = 0;
-        n[k].pending = 0;
+        n[k].flushing = 0;
         n[k].slot[0] = e;
         n[k].slot[1] = e
     }
@@ -132,43 +226,35 @@ inline leave()
     }
 }
 
-#ifdef FLAG
-#define RAISE(k) n[k].pending = 1
-#define LOWER(k) n[k].pending = 0
+inline mark(k)
+{
+#ifdef OVERWRITE
+    n[k].flushing = me + 1
 #else
-#define RAISE(k) n[k].pending++
-#define LOWER(k) n[k].pending--
+    n[k].flushing = (n[k].flushing == 0 || n[k].flushing == me + 1 -> me + 1 : MANY)
 #endif
-inline raise()
+}
+
+inline mark_nodes()
 {
     d_step {
         if
-        :: child != 0 -> RAISE(child)
+        :: child != 0 -> mark(child)
         :: else
         fi;
 #ifndef CHILD_ONLY
         if
-        :: top -> RAISE(0)
+        :: top -> mark(0)
         :: else
         fi
 #endif
     }
 }
 
-inline lower()
+inline announce()
 {
-    d_step {
-        if
-        :: child != 0 -> LOWER(child)
-        :: else
-        fi;
-#ifndef CHILD_ONLY
-        if
-        :: top -> LOWER(0)
-        :: else
-        fi
-#endif
-    }
+    flush_va[me] = (need & 1 -> 0 : 1);
+    flush_end[me] = (need & 2 -> 2 : 1)
 }
 
 inline flush()
@@ -178,7 +264,7 @@ inline flush()
     :: else
     fi;
     if
-    :: need & 2 -> tlb[1] = 0
+    :: need & 2 && kind != SWEEP -> tlb[1] = 0
     :: else
     fi
 }
@@ -204,6 +290,10 @@ inline change(e, bits)
 #else
             e = BUSY
 #endif
+        :: kind == MIGRATE && IS_LEAF(e) -> need = need | bits; e = BUSY
+        :: kind == MIGRATE && e == PARKED -> /* its frame is copied, and nobody must write to it */
+            assert(!(bits & 1) || tlb[0] == 0);
+            assert(!(bits & 2) || tlb[1] == 0)
         :: kind == MAP && e == EMPTY ->
             assert(!(bits & 1) || tlb[0] == 0);
             assert(!(bits & 2) || tlb[1] == 0);
@@ -213,14 +303,14 @@ inline change(e, bits)
     }
 }
 
-inline rearm(e, bits)
+inline release_busy(e, bits)
 {
     d_step {
         if
         :: e == BUSY ->
             assert(!(bits & 1) || tlb[0] == 0);
             assert(!(bits & 2) || tlb[1] == 0);
-            e = ARMED
+            e = (kind == MIGRATE -> NEW : ARMED)
         :: else
         fi
     }
@@ -242,39 +332,38 @@ inline check_return()
 }
 
 /* Everything that is not visible to others before the unlock is one step: they could do the same after it. */
-proctype operation(byte me; byte kind; byte lo; byte hi)
+proctype operation(byte me; byte kind; byte lo; byte hi; byte next)
 {
-    byte child, need;
-    bit top, saw, eager;
+    byte child, need, c, va, end;
+    bit top, any, eager;
 again:
     atomic {
         sections = sections | BIT(me);
-        saw = 0;
         if
-        :: IS_TABLE(up) && !(kind == UNMAP && WHOLE) -> child = up - TABLE; goto below
+        :: IS_TABLE(up) && !(kind == UNMAP && WHOLE) && kind != SWEEP -> child = up - TABLE; goto below
         :: else
         fi
     };
     atomic { n[0].lock == 0 -> n[0].lock = 1; top = 1 };
+    settle(0);
     atomic {
-        meet_pending(0);
+        settled(0);
         if
         :: IS_TABLE(up) -> child = up - TABLE
         :: else -> goto here
         fi
     };
 below:
+    atomic { n[child].lock == 0 -> n[child].lock = 1 };
+    settle(child);
     atomic {
-        n[child].lock == 0 -> n[child].lock = 1;
+        settled(child);
         if
         :: n[child].stale -> unlock(); leave(); child = 0; top = 0; goto again
         :: else
-        fi
-    };
-    atomic {
-        meet_pending(child);
+        fi;
         if
-        :: kind == UNMAP && WHOLE -> /* T6 */
+        :: kind == UNMAP && WHOLE || kind == SWEEP && n[child].slot[0] == EMPTY && n[child].slot[1] == EMPTY -> /* T6 */
             up = EMPTY;
             need = 3;
             n[child].stale = 1;
@@ -286,9 +375,6 @@ below:
     };
 here: /* the upper slot is no table, and the upper node is locked */
     atomic {
-#ifndef OPEN_AT_ONCE
-        n[0].pending == 0 || WHOLE || !(IS_LEAF(up) || up == PARKED) ->
-#endif
         if
         :: kind == MAP -> eager = 1
         :: true
@@ -300,12 +386,12 @@ here: /* the upper slot is no table, and the upper node is locked */
             up = TABLE + child;
             child = 0;
             goto finish
-        :: !WHOLE && kind != MAP && (IS_LEAF(up) || up == PARKED) -> /* T8 */
+        :: !WHOLE && kind != MAP && kind != MIGRATE && (IS_LEAF(up) || up == PARKED) -> /* T8 */
             new_table(child, up);
             n[child].lock = 1;
             need = (IS_LEAF(up) -> 3 : 0);
             up = TABLE + child
-        :: WHOLE -> change(up, 3); goto finish
+        :: WHOLE || kind == MIGRATE -> change(up, 3); goto finish
         :: else -> goto finish
         fi
     };
@@ -326,54 +412,53 @@ pages:
     };
 finish:
     if
-    :: kind == DISCARD -> /* T11: flushed here, with the locks held */
+    :: (kind == DISCARD || kind == MIGRATE) && need != 0 -> /* R5: flushed here, with the locks held */
+        announce();
         flush();
-        atomic {
-            if
-            :: child == 0 -> rearm(up, 3)
-            :: else -> rearm(n[child].slot[0], 1); rearm(n[child].slot[1], 2)
-            fi;
-            need = 0
-        }
+        atomic { flush_end[me] = 0; need = 0 }
     :: else
     fi;
     atomic {
-#ifndef NO_WIDENING
-        need = need | (saw && lo == 0 -> 1 : 0) | (saw && hi == 1 -> 2 : 0);
-#endif
+        if
+        :: child == 0 -> release_busy(up, 3)
+        :: else -> release_busy(n[child].slot[0], 1); release_busy(n[child].slot[1], 2)
+        fi;
         if
         :: need == 0 -> unlock(); goto out
-        :: need != 0 -> goto flush_first /* too many nodes to remember */
-        :: need != 0 ->
-#ifdef RAISE_LATE
-            unlock();
-#else
-            raise();
-            unlock();
-#endif
-#ifdef LOWER_EARLY
-            lower()
-#endif
+        :: else
         fi
     };
-#ifdef RAISE_LATE
-    raise();
+#ifdef ANNOUNCE_LATE
+    atomic { mark_nodes(); unlock() };
+    announce();
+#else
+    announce();
+    atomic { mark_nodes(); unlock() };
+#endif
+#ifdef WITHDRAW_EARLY
+    flush_end[me] = 0;
+#endif
+#ifdef NEXT_EARLY
+    if
+    :: next != 0 -> flush_va[me] = LO(next)
+    :: else
+    fi;
 #endif
     flush();
-#ifdef LEAVE_EARLY
-    leave();
-#endif
-    atomic {
-#ifndef LOWER_EARLY
-        lower();
-#endif
-        goto out
-    };
-flush_first:
-    flush();
-    unlock();
 out:
-    d_step { check_return(); leave(); child = 0; need = 0; top = 0; saw = 0; eager = 0 }
+    d_step {
+        flush_end[me] = 0;
+        check_return();
+        leave();
+        child = 0;
+        need = 0;
+        top = 0;
+        eager = 0
+    };
+    if
+    :: next != 0 -> atomic { kind = KIND(next); lo = LO(next); hi = HI(next); next = 0; goto again }
+    :: else
+    fi
 }
 
 /* What a walk finds for the page. */
@@ -395,11 +480,11 @@ end:
     do
     :: atomic { IS_TABLE(up) && WALK(0) == ARMED -> assert(tlb[0] == 0); n[up - TABLE].slot[0] = NEW }
     :: atomic { IS_TABLE(up) && WALK(1) == ARMED -> assert(tlb[1] == 0); n[up - TABLE].slot[1] = NEW }
-    :: atomic { finished == OPERATIONS -> assert(n[0].pending == 0 && n[1].pending == 0 && n[2].pending == 0); break }
+    :: finished == OPERATIONS -> break
     od
 }
 
-inline start(me)
+inline choose(what)
 {
     if
     :: kind = UNMAP
@@ -408,35 +493,47 @@ inline start(me)
     :: kind = DISCARD
     :: kind = MAP
     :: kind = SPLIT
+    :: kind = MIGRATE
+    :: kind = SWEEP
     fi;
     if
-    :: lo = 0; hi = 0
-    :: lo = 1; hi = 1
-    :: lo = 0; hi = 1
+    :: kind != SWEEP -> lo = 0; hi = 0
+    :: kind != SWEEP -> lo = 1; hi = 1
+    :: kind != SPLIT && kind != MIGRATE -> lo = 0; hi = 1
     fi;
-    /* In any order is in one order: the operations do not know their numbers. */
-    if
-    :: 16 * kind + 4 * lo + hi < last -> goto none
-    :: else -> last = 16 * kind + 4 * lo + hi
-    fi;
-    run operation(me, kind, lo, hi)
+    what = CALL(kind, lo, hi);
+    kind = 0;
+    lo = 0;
+    hi = 0
 }
 
 init
 {
-    byte kind, lo, hi, last;
+    byte kind, lo, hi, a, b, c;
     atomic {
         n[1].used = IS_TABLE(up);
+#ifndef HALF
         n[1].slot[0] = OLD_RW;
+#endif
         n[1].slot[1] = OLD_RW;
-        start(0);
-        start(1);
-        start(2);
-        kind = 0;
-        lo = 0;
-        hi = 0;
-        last = 0
-    };
-none:
-    skip
+        choose(a);
+        choose(b);
+        choose(c);
+#ifdef TWICE
+        run operation(0, KIND(a), LO(a), HI(a), b);
+        run operation(1, KIND(c), LO(c), HI(c), 0);
+#else
+        /* In any order is in one order. */
+        if
+        :: a <= b && b <= c ->
+            run operation(0, KIND(a), LO(a), HI(a), 0);
+            run operation(1, KIND(b), LO(b), HI(b), 0);
+            run operation(2, KIND(c), LO(c), HI(c), 0)
+        :: else
+        fi;
+#endif
+        a = 0;
+        b = 0;
+        c = 0
+    }
 }

@@ -79,11 +79,17 @@ SEAM_INLINE bool seam_trylock(uint32_t *lock, uint32_t tag)
     return __atomic_compare_exchange_n(lock, &free, tag, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
+/* Who waits looks less and less often: each look takes the line away from the owner, who is about to write beside the
+ * lock. */
 SEAM_INLINE void seam_lock(uint32_t *lock, uint32_t tag)
 {
-    while (!seam_trylock(lock, tag))
-        while (__atomic_load_n(lock, __ATOMIC_RELAXED))
-            aspace_pause();
+    enum { PAUSES_MAX = 16 };
+    for (unsigned pauses = 1; !seam_trylock(lock, tag);)
+        do {
+            for (unsigned i = 0; i < pauses; i++)
+                aspace_pause();
+            pauses = pauses < PAUSES_MAX ? 2 * pauses : pauses;
+        } while (__atomic_load_n(lock, __ATOMIC_RELAXED));
 }
 
 SEAM_INLINE void seam_unlock(uint32_t *lock)
