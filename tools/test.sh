@@ -183,7 +183,7 @@ race_tsan() {
 race_helgrind() {
     tools/build.sh gcc-helgrind race-stress || return 1
     printf '%s\n' x86-ept4 arm-s2-48 | xargs -P 2 -I '{}' timeout -k 5 900 tools/helgrind.sh \
-        build/gcc-helgrind/tests/race/stress --steps 1000 --only '{}'
+        build/gcc-helgrind/tests/race/stress --steps 1000 --seconds 60 --only '{}'
 }
 
 # Are these tests able to find something?

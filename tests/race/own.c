@@ -537,7 +537,7 @@ static const struct {
 };
 
 enum { N_OPS = sizeof(ops) / sizeof(ops[0]) };
-_Static_assert(N_OPS <= RACE_OPS_MAX, "each has its count");
+_Static_assert((int)N_OPS <= (int)RACE_OPS_MAX, "each has its count");
 
 const char *own_op_name(unsigned op)
 {
