@@ -52,8 +52,8 @@ short | full) form=$1; shift ;;
 esac
 seed=${SEED:-1}
 case $form in
-short) set -- --bound 1 --seed "$seed" "$@" ;;
-full) set -- --bound 2 --named-bound 3 --triples 8000 --programs 4000 --seed "$seed" "$@" ;;
+short) set -- --bound 1 --stale 1 --seed "$seed" "$@" ;;
+full) set -- --bound 2 --named-bound 3 --triples 8000 --programs 4000 --stale 2 --weak-pairs 8 --seed "$seed" "$@" ;;
 esac
 [ -z "${SCHEDULES-}" ] || set -- --schedules "$SCHEDULES" "$@"
 [ -z "${SECONDS_MAX-}" ] || set -- --seconds "$SECONDS_MAX" "$@"

@@ -78,12 +78,18 @@ const struct named_case named_cases[] = {
     /* The slot word decides. */
     {"unmap_against_fault", "small/unmap_2_1|fault_2", "a frame that was installed a moment ago is found"},
     {"two_faults_on_one_page", "small/fault_2|fault_2|fault_2", "one frame is installed"},
+    {"fault_in_marker_before_discard", "tables/fault_29|discard_16_16",
+     "what a TLB has from a table that was just hung in is discarded"},
+    {"collapse_of_a_fresh_table", "small/write_17|collapse_16", "a table that was just hung in is looked through"},
+    {"read_of_a_fresh_page", "small/read_5|fault_5", "a page that was just filled is read"},
     {"two_faults_in_one_marker", "small/fault_17|fault_21", "one table is hung in"},
     {"fault_finds_same_marker_again", "small/fault_2|unmap_2_1,map_lazy_2_1", "a marker that goes and comes back"},
     {"two_unmaps_of_one_table", "small/unmap_0_4|unmap_1_2", "the whole table and a part"},
     {"read_against_unmap", "small/read_0|unmap_0_1", "a frame is not freed while it is read"},
     {"read_against_unlink", "tables/read_0|unmap_0_16", "nor are the tables on the way"},
     {"query_against_protect", "small/query_0|protect_r_0_1|protect_none_0_4", "slot and value are of one moment"},
+    {"values_move_beside_query", "small/query_5|replace_lazy_0_4", "the list of values is changed while it is read"},
+    {"return_against_unmap", "small/return_0_r|unmap_0_1", "a CPU comes back that had to be told while it was away"},
     {"hardware_flags_against_protect", "ad/touch_0_w|protect_r_0_1", "hardware sets dirty while rights change"},
     {"hardware_flags_against_migrate", "ad/touch_0_w|migrate_0", "and while the frame does"},
 };

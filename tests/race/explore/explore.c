@@ -11,14 +11,19 @@
 #include <string.h>
 #include <time.h>
 
+enum { WEAK_BOUND = 1, RANDOM_STALE = 2 }; /* of the parts in weak memory: preemptions; stale reads of random cases */
+
 static struct {
     unsigned bound, named_bound;
+    unsigned stale;      /* reads of older stores: of a single case, and of named cases and pairs in weak memory */
+    uint64_t weak_pairs; /* layouts on which pairs are run in weak memory */
     uint64_t triples, programs; /* random cases; each with `schedules` schedules */
     uint64_t schedules;
     uint64_t seed, seconds; /* seconds: then no more pairs are begun; 0: no limit */
     const char *only, *single, *schedule, *mistake;
     bool list;
-} options = {.bound = 1, .named_bound = 2, .triples = 600, .programs = 300, .schedules = 40, .seed = 1};
+} options = {
+    .bound = 1, .named_bound = 2, .triples = 600, .programs = 300, .schedules = 40, .seed = 1, .weak_pairs = 1};
 
 static unsigned passed, failed;
 static uint64_t schedules_run;
@@ -59,8 +64,8 @@ static bool run_case(const struct test_case *c, const struct search *search, str
     if (!found->failed || explore_mistake || shown++ >= 40)
         return !found->failed;
     case_print(c, text, sizeof text);
-    printf("FAILED %s: %s\n  again: explore --case '%s' --schedule %s --verbose\n", c->name ? c->name : text,
-           found->why, text, found->schedule);
+    printf("FAILED %s: %s\n  again: explore --case '%s' --stale %u --schedule %s --verbose\n", c->name ? c->name : text,
+           found->why, text, search->stale, found->schedule);
     fflush(stdout);
     return false;
 }
@@ -76,7 +81,16 @@ static void count(bool ok)
     failed += !ok;
 }
 
-/* --------------------------------------------------------------------------------------------------- the four parts */
+static const char *stale_text(unsigned stale)
+{
+    static char text[40];
+    if (!stale)
+        return "";
+    snprintf(text, sizeof text, ", at most %u stale reads", stale);
+    return text;
+}
+
+/* ------------------------------------------------------------------------------------------------------- the parts */
 
 static bool parse_named(const struct named_case *named, struct test_case *c)
 {
@@ -86,57 +100,60 @@ static bool parse_named(const struct named_case *named, struct test_case *c)
     return true;
 }
 
-static void run_named(void)
+static void run_named(unsigned bound, unsigned stale)
 {
     double begin = now();
     uint64_t before = schedules_run;
     for (size_t i = 0; i < named_count; i++) {
         struct test_case c;
         struct found found;
-        if (!wanted(named_cases[i].name))
+        char name[100];
+        snprintf(name, sizeof name, "%s%s", stale ? "weak/" : "", named_cases[i].name);
+        if (!wanted(name))
             continue;
         parse_named(&named_cases[i], &c);
         /* A third CPU multiplies the schedules: one preemption less for those. */
-        struct search search = {.bound = options.named_bound - (c.fibers > 2 && options.named_bound > 1)};
+        struct search search = {.bound = bound - (c.fibers > 2 && bound > 1), .stale = stale};
         bool ok = run_case(&c, &search, &found);
-        printf("%-44s %8llu schedules%s\n", c.name, (unsigned long long)found.schedules, ok ? "" : ", FAILED");
+        printf("%-44s %8llu schedules%s\n", name, (unsigned long long)found.schedules, ok ? "" : ", FAILED");
         count(ok);
     }
-    printf("named cases, at most %u preemptions: %llu schedules in %.1f s\n", options.named_bound,
+    printf("named cases, at most %u preemptions%s: %llu schedules in %.1f s\n", bound, stale_text(stale),
            (unsigned long long)(schedules_run - before), now() - begin);
     fflush(stdout);
 }
 
 /* Both orders of a pair are schedules of one case, so each is made once. */
-static void run_pairs_on(const struct layout *layout)
+static void run_pairs_on(const struct layout *layout, const char *name, unsigned bound, unsigned stale)
 {
     double begin = now();
     uint64_t before = schedules_run;
     unsigned pairs = 0, bad = 0;
-    for (size_t a = 0; a < operation_count; a++)
-        for (size_t b = a; b < operation_count && !time_is_up(); b++) {
+    size_t end = stale ? operation_all : operation_count;
+    for (size_t a = 0; a < end; a++)
+        for (size_t b = a; b < end && !time_is_up(); b++) {
             struct test_case c = {.layout = layout, .fibers = 2};
             struct found found;
-            struct search search = {.bound = options.bound};
+            struct search search = {.bound = bound, .stale = stale};
             c.program[0] = (struct program){1, {&operations[a]}};
             c.program[1] = (struct program){1, {&operations[b]}};
             bad += !run_case(&c, &search, &found);
             pairs++;
         }
-    printf("pairs/%s: %u pairs%s, at most %u preemptions: %llu schedules in %.1f s, %u failed\n", layout->name, pairs,
-           time_is_up() ? " (not all: the time is up)" : "", options.bound,
+    printf("%s: %u pairs%s, at most %u preemptions%s: %llu schedules in %.1f s, %u failed\n", name, pairs,
+           time_is_up() ? " (not all: the time is up)" : "", bound, stale_text(stale),
            (unsigned long long)(schedules_run - before), now() - begin, bad);
     fflush(stdout);
     count(!bad);
 }
 
-static void run_pairs(void)
+static void run_pairs(unsigned bound, unsigned stale, size_t on)
 {
-    for (size_t i = 0; i < layout_count; i++) {
+    for (size_t i = 0; i < on; i++) {
         char name[64];
-        snprintf(name, sizeof name, "pairs/%s", layouts[i].name);
+        snprintf(name, sizeof name, "%spairs/%s", stale ? "weak/" : "", layouts[i].name);
         if (wanted(name) && !time_is_up())
-            run_pairs_on(&layouts[i]);
+            run_pairs_on(&layouts[i], name, bound, stale);
     }
 }
 
@@ -150,16 +167,17 @@ static void random_case(struct test_case *c, const struct layout *layout, unsign
     }
 }
 
-static void run_random_on(const struct layout *layout, const char *name, unsigned longest, uint64_t cases)
+static void run_random_on(const struct layout *layout, const char *name, unsigned longest, unsigned stale)
 {
     double begin = now();
     uint64_t before = schedules_run, random = options.seed * 1000 + longest;
+    uint64_t cases = (longest == 1 ? options.triples : options.programs) / layout_count + 1;
     unsigned bad = 0;
     for (uint64_t i = 0; i < cases; i++) {
         struct test_case c;
         struct found found;
         random_case(&c, layout, longest, &random);
-        struct search search = {.random = options.schedules, .seed = explore_random(&random)};
+        struct search search = {.random = options.schedules, .seed = explore_random(&random), .stale = stale};
         bad += !run_case(&c, &search, &found);
     }
     printf("%s: %llu cases, seed %llu: %llu schedules in %.1f s, %u failed\n", name, (unsigned long long)cases,
@@ -168,39 +186,39 @@ static void run_random_on(const struct layout *layout, const char *name, unsigne
     count(!bad);
 }
 
-static void run_random(void)
+static void run_random(unsigned stale)
 {
+    const char *weak = stale ? "weak/" : "";
     for (size_t i = 0; i < layout_count; i++) {
         char name[64];
-        snprintf(name, sizeof name, "triples/%s", layouts[i].name);
+        snprintf(name, sizeof name, "%striples/%s", weak, layouts[i].name);
         if (options.triples && wanted(name))
-            run_random_on(&layouts[i], name, 1, options.triples / layout_count + 1);
-        snprintf(name, sizeof name, "programs/%s", layouts[i].name);
+            run_random_on(&layouts[i], name, 1, stale);
+        snprintf(name, sizeof name, "%sprograms/%s", weak, layouts[i].name);
         if (options.programs && wanted(name))
-            run_random_on(&layouts[i], name, 2, options.programs / layout_count + 1);
+            run_random_on(&layouts[i], name, 2, stale);
     }
 }
 
-static bool mistake_found(const char *name, struct found *found)
+static bool mistake_found(const char *name, const struct search *search, struct found *found)
 {
     for (size_t i = 0; i < named_count; i++) {
         struct test_case c;
-        struct search search = {.bound = 2};
         if (strcmp(named_cases[i].name, name))
             continue;
         parse_named(&named_cases[i], &c);
-        return !run_case(&c, &search, found);
+        return !run_case(&c, search, found);
     }
     printf("no case is called %s\n", name);
     return false;
 }
 
-static void run_mistake(const struct mistake *m)
+static void run_mistake(const struct mistake *m, const struct search *search)
 {
     for (size_t k = 0; m->cases[k]; k++) {
         struct found found = {0};
         mistake_plant(m->name);
-        bool ok = mistake_found(m->cases[k], &found);
+        bool ok = mistake_found(m->cases[k], search, &found);
         mistake_plant(NULL);
         if (ok)
             printf("mistakes/%s: %s finds it after %llu schedules: %s\n", m->name, m->cases[k],
@@ -211,15 +229,50 @@ static void run_mistake(const struct mistake *m)
     }
 }
 
+/* And not without stale reads, else it would say nothing about them. */
+static void run_weak_mistake(const struct weak_mistake *m)
+{
+    const struct search weak = {.bound = m->preemptions, .stale = m->stale};
+    const struct search strong = {.bound = m->preemptions};
+    run_mistake(&m->mistake, &weak);
+    for (size_t k = 0; m->mistake.cases[k]; k++) {
+        struct found found = {0};
+        mistake_plant(m->mistake.name);
+        bool ok = !mistake_found(m->mistake.cases[k], &strong, &found);
+        mistake_plant(NULL);
+        if (!ok)
+            printf("FAILED mistakes/%s: %s finds it without stale reads: %s\n", m->mistake.name, m->mistake.cases[k],
+                   found.why);
+        count(ok);
+    }
+}
+
+static bool mistake_wanted(const struct mistake *m)
+{
+    char name[80];
+    fflush(stdout);
+    snprintf(name, sizeof name, "mistakes/%s", m->name);
+    return wanted(name);
+}
+
 static void run_mistakes(void)
 {
-    for (size_t i = 0; i < mistake_count; i++) {
-        char name[80];
-        snprintf(name, sizeof name, "mistakes/%s", mistakes[i].name);
-        if (wanted(name))
-            run_mistake(&mistakes[i]);
-        fflush(stdout);
-    }
+    const struct search search = {.bound = 2};
+    for (size_t i = 0; i < mistake_count; i++)
+        if (mistake_wanted(&mistakes[i]))
+            run_mistake(&mistakes[i], &search);
+    for (size_t i = 0; i < weak_mistake_count; i++)
+        if (mistake_wanted(&weak_mistakes[i].mistake))
+            run_weak_mistake(&weak_mistakes[i]);
+    fflush(stdout);
+}
+
+static void run_weak(void)
+{
+    size_t on = options.weak_pairs < layout_count ? options.weak_pairs : layout_count;
+    run_named(WEAK_BOUND, options.stale);
+    run_random(RANDOM_STALE);
+    run_pairs(WEAK_BOUND, options.stale, on);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- options */
@@ -228,7 +281,7 @@ static void run_single(void)
 {
     struct test_case c;
     struct found found;
-    struct search search = {.bound = options.named_bound, .replay = options.schedule};
+    struct search search = {.bound = options.named_bound, .stale = options.stale, .replay = options.schedule};
     if (!case_parse(options.single, &c))
         exit(2);
     mistake_plant(options.mistake);
@@ -244,20 +297,23 @@ static void list(void)
     for (size_t i = 0; i < named_count; i++)
         printf("%s\n    %s\n    %s\n", named_cases[i].name, named_cases[i].text, named_cases[i].what);
     printf("operations:");
-    for (size_t i = 0; i < operation_count; i++)
+    for (size_t i = 0; i < operation_all; i++)
         printf(" %s", operations[i].name);
     printf("\n");
     for (size_t i = 0; i < layout_count; i++)
         printf("pairs/%s triples/%s programs/%s\n", layouts[i].name, layouts[i].name, layouts[i].name);
     for (size_t i = 0; i < mistake_count; i++)
         printf("mistakes/%s: %s\n", mistakes[i].name, mistakes[i].what);
+    for (size_t i = 0; i < weak_mistake_count; i++)
+        printf("mistakes/%s: %s\n", weak_mistakes[i].mistake.name, weak_mistakes[i].mistake.what);
 }
 
 static void usage(void)
 {
     fprintf(stderr,
             "explore: usage: explore [--bound N] [--named-bound N] [--triples N] [--programs N] [--schedules N]\n"
-            "    [--seed N] [--seconds N] [--list] [part of a name] | --case LAYOUT/OP,OP|OP [--schedule TEXT] "
+            "    [--stale N] [--weak-pairs LAYOUTS] [--seed N] [--seconds N] [--list] [part of a name] | --case "
+            "LAYOUT/OP,OP|OP [--schedule TEXT] "
             "[--mistake NAME]"
             " [--verbose]\n");
     exit(2);
@@ -279,6 +335,10 @@ static bool take_option(const char *name, const char *value)
         options.bound = (unsigned)number(value);
     else if (!strcmp(name, "--named-bound"))
         options.named_bound = (unsigned)number(value);
+    else if (!strcmp(name, "--stale"))
+        options.stale = (unsigned)number(value);
+    else if (!strcmp(name, "--weak-pairs"))
+        options.weak_pairs = number(value);
     else if (!strcmp(name, "--triples"))
         options.triples = number(value);
     else if (!strcmp(name, "--programs"))
@@ -327,10 +387,12 @@ int main(int argc, char **argv)
         run_single();
     } else {
         (void)time_is_up(); /* begins to count */
-        run_named();
+        run_named(options.named_bound, 0);
         run_mistakes();
-        run_random();
-        run_pairs();
+        run_random(0);
+        if (options.stale)
+            run_weak();
+        run_pairs(options.bound, 0, layout_count);
     }
     printf("%llu schedules\n%u passed, %u failed\n", (unsigned long long)schedules_run, passed, failed);
     return failed != 0;

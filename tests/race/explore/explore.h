@@ -8,6 +8,8 @@
  *   operations.c  what a fiber can do, and the layouts that it is done to
  *   outcome.c     what can be seen afterwards, and what sequential orders give
  *   flat.c        a model of a space that knows no tables: says whether the sequential orders are right
+ *   weak.c        which stores a load may read where memory is weak
+ *   weak_mistakes.c  orders left out that only weak memory shows
  *   mistakes.c    mistakes that the explorer must find
  *   cases.c       the cases with a name
  *   explore.c     the program
@@ -32,9 +34,10 @@ enum {
     FIBERS_MAX = 3,
     WATCHER = FIBERS_MAX, /* a CPU that no fiber plays: it only fills its TLB, whenever another fiber gets its turn */
     CPUS = FIBERS_MAX + 1,
-    PROGRAM_MAX = 3, /* operations of a fiber */
-    PAGES = 48,      /* of the space: three slots of its root */
-    WORDS = 4,       /* of a page that have meaning; word n is fiber n's, the last is there from the start */
+    PROGRAM_MAX = 3,  /* operations of a fiber */
+    PAGES = 48,       /* of the space: three slots of its root */
+    WEAK_WORDS = 256, /* contested words that have a history */
+    WORDS = 4,        /* of a page that have meaning; word n is fiber n's, the last is there from the start */
 };
 
 /* ------------------------------------------------------------------------------------------------------- operations */
@@ -64,12 +67,12 @@ struct operation {
     const char *name;
     enum op_kind kind;
     unsigned page, pages;
-    enum aspace_kind what; /* MAP, REPLACE */
-    uint32_t rights;       /* MAP, REPLACE, PROTECT; of a FAULT or TOUCH: the access */
+    unsigned what;   /* MAP, REPLACE: enum aspace_kind; TOUCH: whether the CPU leaves before */
+    uint32_t rights; /* MAP, REPLACE, PROTECT; of a FAULT or TOUCH: the access */
 };
 
 extern const struct operation operations[];
-extern const size_t operation_count;
+extern const size_t operation_all, operation_count; /* the latter: that pairs and random cases are made of */
 const struct operation *operation_find(const char *name, size_t length);
 
 struct layout {
@@ -184,6 +187,7 @@ struct search {
     uint64_t random; /* not 0: this many schedules with random priorities instead */
     uint64_t seed;
     const char *replay; /* not NULL: this schedule */
+    unsigned stale;     /* most loads that read another store than the newest */
 };
 
 struct found {
@@ -205,6 +209,25 @@ void explore_hide(bool hidden);
 void explore_nobody_waits(void); /* pauses outside of a schedule are counted from here */
 uint64_t explore_random(uint64_t *state);
 
+/* ------------------------------------------------------------------------------------------------------ weak memory */
+
+void weak_begin_case(void);
+void weak_begin_schedule(void);
+void weak_looked(void);
+void weak_walked(const volatile void *p); /* an entry that a TLB was filled from */
+void weak_began(void);                    /* by the running fiber: an operation that takes translations */
+void weak_made(const volatile void *p);   /* contents of a frame, by the running fiber */
+void weak_used(const volatile void *p);   /* explore_fail if it need not see them */
+
+/* What it asks of the schedule: the fiber whose access this is, -1 if nobody's; the number, below WEAK_WORDS, of a word
+ * (NULL: that of the latest access), -1 if it is not contested; how many more stale reads there may be; and which store
+ * to read, 0 being the newest. */
+int explore_fiber(void);
+int explore_contested_index(const volatile void *p, unsigned *count);
+unsigned explore_stale_left(void);
+bool explore_is_new(void); /* a word turned out to be contested: what was released by it before is not known */
+unsigned explore_choose_store(unsigned stores);
+
 /* --------------------------------------------------------------------------------------------------------- mistakes */
 
 struct mistake {
@@ -217,6 +240,20 @@ extern const size_t mistake_count;
 extern const struct mistake *explore_mistake; /* planted, or NULL */
 void mistake_plant(const char *name);         /* NULL: none */
 bool mistake_is(const char *name);
+
+/* Accesses whose order is left out: those in a function (NULL: in any) whose text contains this. Found only with stale
+ * reads. */
+struct weak_mistake {
+    struct mistake mistake;
+    unsigned preemptions, stale; /* that it takes */
+    struct {
+        const char *text, *where;
+    } access[4];
+};
+
+extern const struct weak_mistake weak_mistakes[];
+extern const size_t weak_mistake_count;
+unsigned mistake_order(const struct access *a); /* the order, unless the planted mistake leaves it out */
 
 struct named_case {
     const char *name, *text, *what;

@@ -41,6 +41,13 @@ static uint64_t tlb_word; /* stands for the TLBs in the eyes of the search */
 
 /* --------------------------------------------------------------------------------------------------------- hardware */
 
+static const void *walked_at(uint64_t pa)
+{
+    if (explore_weak && explore_in_fiber())
+        weak_walked(aspace_phys_to_virt(pa));
+    return aspace_phys_to_virt(pa);
+}
+
 static void walk_space(const struct sim_space *space, uint64_t va, const void *(*phys)(uint64_t pa),
                        struct sim_walk *walk)
 {
@@ -58,6 +65,8 @@ static void walk_space(const struct sim_space *space, uint64_t va, const void *(
     struct sim_cpu *cpu = &machine.port.sim.cpu[aspace_linux_cpu];
     if (r.present)
         machine.stamp[aspace_linux_cpu][cpu->leaf_next] = ++machine.fills;
+    if (r.present && explore_weak) /* again, for the walk above may have begun in a walk cache */
+        naive_walk(space->format, space->config, space->root, va, walked_at, &r);
 }
 
 static const void *entry_at(uint64_t pa)
@@ -126,6 +135,8 @@ static void touch_contents(const void *p, unsigned how, const char *what)
     uint64_t pa = aspace_virt_to_phys(p);
     if (machine.host && machine_owns(pa) && !machine.port.arena.frame[(pa - ARENA_DEFAULT_PA) / PAGE].table)
         explore_before(contents(pa), how, what, "memory");
+    if (explore_weak && machine.host && machine_owns(pa))
+        weak_used(contents(pa));
 }
 
 void *explore_memcpy(void *restrict to, const void *restrict from, size_t n)
@@ -135,6 +146,31 @@ void *explore_memcpy(void *restrict to, const void *restrict from, size_t n)
         touch_contents(to, EXPLORE_WRITE, "copied to");
     }
     return memcpy(to, from, n);
+}
+
+/* Nobody else knows the frame yet, so this is no place to switch. */
+static void made(aspace_pa_t pa, unsigned order)
+{
+    for (uint64_t i = 0; explore_weak && explore_in_fiber() && i < 1ull << order && i < 16; i++) {
+        explore_note(contents(pa + i * PAGE), EXPLORE_WRITE);
+        weak_made(contents(pa + i * PAGE));
+    }
+}
+
+static aspace_pa_t hal_alloc(void *ctx, unsigned order, unsigned flags)
+{
+    aspace_pa_t pa = aspace_linux_hal_checked.alloc(ctx, order, flags);
+    if (pa != ASPACE_PA_NONE)
+        made(pa, order);
+    return pa;
+}
+
+static size_t hal_alloc_batch(void *ctx, aspace_pa_t *pa, size_t n, unsigned flags)
+{
+    size_t got = aspace_linux_hal_checked.alloc_batch(ctx, pa, n, flags);
+    for (size_t i = 0; i < got; i++)
+        made(pa[i], 0);
+    return got;
 }
 
 static void hal_free(void *ctx, aspace_pa_t pa, unsigned order)
@@ -235,6 +271,8 @@ static void start_port(void)
     }
     machine.port.sim.hooks.violation = on_violation;
     machine.hal = aspace_linux_hal_checked;
+    machine.hal.alloc = hal_alloc;
+    machine.hal.alloc_batch = hal_alloc_batch;
     machine.hal.free = hal_free;
     machine.hal.free_batch = hal_free_batch;
     machine.hal.tlb_flush = hal_flush;
@@ -359,10 +397,16 @@ void machine_drop(void)
 
 typedef void leaf_fn(unsigned cpu, const struct sim_leaf *leaf, uint64_t stamp, const void *arg);
 
+/* A CPU that is away uses none of what it holds, and forgets what it must when it comes back. */
+static bool is_away(unsigned cpu)
+{
+    return !machine.port.sim.cpu[cpu].is_loaded[0] && !machine.port.sim.cpu[cpu].is_loaded[1];
+}
+
 static void for_each_leaf(leaf_fn *fn, const void *arg)
 {
     for (unsigned cpu = 0; cpu < CPUS; cpu++)
-        for (unsigned i = 0; i < TLB_LEAVES; i++) {
+        for (unsigned i = 0; i < TLB_LEAVES && !is_away(cpu); i++) {
             const struct sim_leaf *leaf = &machine.port.sim.cpu[cpu].leaf[i];
             if (leaf->valid && leaf->present)
                 fn(cpu, leaf, machine.stamp[cpu][i], arg);
@@ -430,6 +474,8 @@ void machine_begin(const struct operation *op)
 {
     machine.cpu[aspace_linux_cpu].op = op;
     machine.cpu[aspace_linux_cpu].begin = machine.fills;
+    if (explore_weak && explore_in_fiber() && operation_takes(op))
+        weak_began();
 }
 
 void machine_end(const struct operation *op, const struct result *r)

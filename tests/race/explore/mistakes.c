@@ -46,6 +46,9 @@ void mistake_plant(const char *name)
     for (size_t i = 0; name && i < mistake_count; i++)
         if (!strcmp(mistakes[i].name, name))
             explore_mistake = &mistakes[i];
+    for (size_t i = 0; name && i < weak_mistake_count; i++)
+        if (!strcmp(weak_mistakes[i].mistake.name, name))
+            explore_mistake = &weak_mistakes[i].mistake;
     explore_has_mistake = explore_mistake != NULL;
     if (name && !explore_mistake) {
         fprintf(stderr, "explore: no mistake is called %s\n", name);
@@ -80,16 +83,50 @@ static void unlock_child(uint64_t e)
     pt_child(pt, e)->lock = 0;
 }
 
-uint64_t explore_slot_load(const uint64_t *slot, const char *text, const char *where)
+/* A table that nobody but its maker has seen: its slots were stored by plain accesses, and who reaches it without being
+ * told of them reads whatever was there before. */
+static void make_known(uint64_t table)
 {
-    explore_before(slot, EXPLORE_READ, text, where);
-    return __atomic_load_n(slot, __ATOMIC_RELAXED);
+    struct pt *pt = (struct pt *)(void *)machine.space;
+    const struct node *child = pt_child(pt, table);
+    const uint64_t *slots = node_slots(child);
+    for (unsigned i = 0; i < node_entries(pt->F, child->level); i++) {
+        explore_weak_fresh(&slots[i], sizeof slots[i]);
+        if (child->level && is_table(slots[i]))
+            make_known(slots[i]);
+    }
 }
 
-void explore_slot_store(uint64_t *slot, uint64_t e, const char *text, const char *where)
+static bool publishes_table(uint64_t e, const char *where)
 {
-    explore_before(slot, EXPLORE_WRITE, text, where);
+    return explore_weak && explore_in_fiber() && is_table(e) &&
+           (!strcmp(where, "op_publish_table") || !strcmp(where, "split_leaf") || !strcmp(where, "publish"));
+}
+
+/* The store of a value, or the exchange, and its order. */
+static void set_slot(uint64_t *slot, uint64_t e, bool update, const struct access *a)
+{
+    uint64_t before = __atomic_load_n(slot, __ATOMIC_RELAXED);
+    if (publishes_table(e, a->where))
+        make_known(e);
     __atomic_store_n(slot, e, __ATOMIC_RELAXED);
+    if (explore_weak)
+        explore_weak_store(a, before, e, update);
+}
+
+uint64_t explore_slot_load(const uint64_t *slot, unsigned order, const char *text, const char *where)
+{
+    const struct access a = {slot, sizeof *slot, order, text, where};
+    explore_before(slot, EXPLORE_READ, text, where);
+    uint64_t e = __atomic_load_n(slot, __ATOMIC_RELAXED);
+    return explore_weak ? explore_weak_load(&a, e) : e;
+}
+
+void explore_slot_store(uint64_t *slot, uint64_t e, unsigned order, const char *text, const char *where)
+{
+    const struct access a = {slot, sizeof *slot, order, text, where};
+    explore_before(slot, EXPLORE_WRITE, text, where);
+    set_slot(slot, e, false, &a);
     if (explore_in_fiber() && mistake_is("child_born_unlocked") && is_table(e))
         unlock_child(e);
 }
@@ -102,9 +139,12 @@ static bool in_two_steps(const char *mistake)
 
 bool explore_slot_cas(uint64_t *slot, uint64_t *expected, uint64_t e, const char *text, const char *where)
 {
+    const struct access a = {slot, sizeof *slot, EXPLORE_ACQ_REL, text, where};
     bool taking_marker = strstr(text, "op_busy") != NULL;
     explore_before(slot, EXPLORE_UPDATE | EXPLORE_TRY, text, where);
     uint64_t was = __atomic_load_n(slot, __ATOMIC_RELAXED);
+    if (explore_weak && !explore_weak_compare(&a, was, expected))
+        return false;
     if (was != *expected) {
         *expected = was;
         return false;
@@ -114,7 +154,7 @@ bool explore_slot_cas(uint64_t *slot, uint64_t *expected, uint64_t e, const char
         return true;
     if (in_two_steps("compare_in_two_steps"))
         explore_before(slot, EXPLORE_WRITE, text, where);
-    __atomic_store_n(slot, e, __ATOMIC_RELAXED);
+    set_slot(slot, e, true, &a);
     if (explore_in_fiber() && mistake_is("child_born_unlocked") && is_table(e))
         unlock_child(e);
     return true;
@@ -131,13 +171,14 @@ static uint64_t marker_of(const uint64_t *slot)
 
 uint64_t explore_slot_xchg(uint64_t *slot, uint64_t e, const char *text, const char *where)
 {
+    const struct access a = {slot, sizeof *slot, EXPLORE_ACQ_REL, text, where};
     explore_before(slot, EXPLORE_UPDATE, text, where);
     uint64_t was = __atomic_load_n(slot, __ATOMIC_RELAXED);
     if (explore_in_fiber() && mistake_is("discard_without_busy") && !strcmp(where, "discard_slot"))
         e = marker_of(slot);
     if (in_two_steps("exchange_in_two_steps"))
         explore_before(slot, EXPLORE_WRITE, text, where);
-    __atomic_store_n(slot, e, __ATOMIC_RELAXED);
+    set_slot(slot, e, true, &a);
     return was;
 }
 
@@ -151,6 +192,8 @@ bool explore_trylock(uint32_t *lock, uint32_t tag, const char *where)
     if (*lock)
         return false;
     *lock = tag;
+    if (explore_weak)
+        explore_weak_store(&(const struct access){lock, sizeof *lock, EXPLORE_ACQUIRE, "lock", where}, 0, tag, true);
     explore_wrote(lock);
     return true;
 }
@@ -163,6 +206,11 @@ void explore_lock(uint32_t *lock, uint32_t tag, const char *where)
 
 void explore_unlock(uint32_t *lock, const char *where)
 {
+    uint32_t before;
     explore_before(lock, EXPLORE_WRITE, "unlock", where);
+    before = *lock;
     *lock = 0;
+    if (explore_weak)
+        explore_weak_store(&(const struct access){lock, sizeof *lock, EXPLORE_RELEASE, "unlock", where}, before, 0,
+                           false);
 }

@@ -51,11 +51,14 @@ struct fiber {
 struct word {
     const volatile void *p;
     uint8_t readers, writers;
+    uint16_t history; /* number of its history in weak memory, from 1; 0: none yet */
 };
 
 /* A choice that was made. */
 struct decision {
     uint64_t step;
+    bool of_store; /* which of the stores, up to `enabled`, a load reads; else which fiber goes on */
+    uint8_t stale; /* stale reads before */
     uint8_t enabled, chosen;
     uint8_t current;   /* runs, and to switch from it costs a preemption; NOBODY: switching is free */
     uint8_t yielding;  /* runs, and would rather not: to stay with it costs one; or NOBODY */
@@ -64,6 +67,7 @@ struct decision {
 
 struct change {
     uint64_t step;
+    bool of_store;
     uint8_t to;
 };
 
@@ -80,6 +84,8 @@ static struct {
     struct decision path[PATH_MAX];
     unsigned depth, given; /* given: decisions that are to be made again as they stand */
     unsigned preempted;
+    unsigned stale, stale_bound;
+    struct word *latest; /* of the latest access */
     struct change taken[SWITCHES_MAX];
     unsigned n_taken;
     struct change replay[SWITCHES_MAX];
@@ -200,7 +206,7 @@ static struct word *find_word(const volatile void *p)
 /* Whether the word is contested; a new one among those begins the search again. */
 static bool note_word(const volatile void *p, unsigned how)
 {
-    struct word *w = find_word(p);
+    struct word *w = run.latest = find_word(p);
     bool before = is_contested(w);
     if (!w->p && run.words++ > TABLE / 2)
         explore_fail("more words are touched than the table has room for");
@@ -212,6 +218,18 @@ static bool note_word(const volatile void *p, unsigned how)
     bool now = is_contested(w);
     run.grew |= now && !before;
     return now;
+}
+
+int explore_contested_index(const volatile void *p, unsigned *count)
+{
+    struct word *w = p ? find_word(p) : run.latest;
+    if (!is_contested(w))
+        return -1;
+    if (!w->history && *count == WEAK_WORDS)
+        explore_fail("more words are contested than have room for a history");
+    if (!w->history)
+        w->history = (uint16_t)++ * count;
+    return w->history - 1;
 }
 
 /* ------------------------------------------------------------------------------------------------------ the choices */
@@ -265,18 +283,46 @@ static unsigned choose_search(unsigned enabled, unsigned current, unsigned yield
     return d->chosen;
 }
 
+static unsigned search_store(unsigned stores)
+{
+    if (run.depth == PATH_MAX)
+        explore_fail("more choices than a path has room for");
+    struct decision *d = &run.path[run.depth++];
+    if (run.depth > run.given)
+        *d = (struct decision){
+            .step = run.step, .of_store = true, .enabled = (uint8_t)stores, .stale = (uint8_t)run.stale};
+    else if (!d->of_store || d->enabled != stores || d->step != run.step)
+        explore_fail("the same choices led elsewhere: something besides the schedule decides");
+    return d->chosen;
+}
+
+static bool next_store(struct decision *d)
+{
+    if (d->chosen + 1u == d->enabled || d->stale == run.stale_bound)
+        return false;
+    d->chosen++;
+    return true;
+}
+
+static bool next_fiber(struct decision *d)
+{
+    unsigned first = default_of(d->enabled, d->current, d->yielding);
+    for (unsigned f = d->chosen == first ? 0 : d->chosen + 1u; f < run.c->fibers; f++)
+        if (f != first && d->enabled >> f & 1 && d->preempted + cost_of(d, f) <= run.bound) {
+            d->chosen = (uint8_t)f;
+            return true;
+        }
+    return false;
+}
+
 /* The next path in order: the last choice that has an alternative within the bound takes it. */
 static bool next_path(void)
 {
     while (run.depth) {
         struct decision *d = &run.path[run.depth - 1];
-        unsigned first = default_of(d->enabled, d->current, d->yielding);
-        for (unsigned f = d->chosen == first ? 0 : d->chosen + 1u; f < run.c->fibers; f++) {
-            if (f != first && d->enabled >> f & 1 && d->preempted + cost_of(d, f) <= run.bound) {
-                d->chosen = (uint8_t)f;
-                run.given = run.depth;
-                return true;
-            }
+        if (d->of_store ? next_store(d) : next_fiber(d)) {
+            run.given = run.depth;
+            return true;
         }
         run.depth--;
     }
@@ -300,9 +346,15 @@ static void maybe_lower(void)
             run.fiber[run.running].priority = --run.lowest;
 }
 
+static bool is_replayed(bool of_store)
+{
+    const struct change *c = &run.replay[run.at_replay];
+    return run.at_replay < run.n_replay && c->step == run.step && c->of_store == of_store;
+}
+
 static unsigned choose_replay(unsigned enabled, unsigned current, unsigned yielding)
 {
-    if (run.at_replay < run.n_replay && run.replay[run.at_replay].step == run.step) {
+    if (is_replayed(false)) {
         unsigned to = run.replay[run.at_replay++].to;
         if (enabled >> to & 1)
             return to;
@@ -319,8 +371,51 @@ static unsigned choose(unsigned enabled, unsigned current, unsigned yielding)
                  : run.mode == REPLAY ? choose_replay(enabled, current, yielding)
                                       : choose_search(enabled, current, yielding);
     if (f != current && run.n_taken < SWITCHES_MAX)
-        run.taken[run.n_taken++] = (struct change){run.step, (uint8_t)f};
+        run.taken[run.n_taken++] = (struct change){run.step, false, (uint8_t)f};
     return f;
+}
+
+int explore_fiber(void)
+{
+    return run.hidden ? -1 : run.running;
+}
+
+unsigned explore_stale_left(void)
+{
+    return run.stale_bound - run.stale;
+}
+
+/* One in four at random, so that there are some left for later. */
+static unsigned random_store(unsigned stores)
+{
+    uint64_t random = explore_random(&run.random);
+    return random & 3 ? 0 : 1 + (unsigned)((random >> 8) % (stores - 1));
+}
+
+bool explore_is_new(void)
+{
+    return run.grew;
+}
+
+/* Whoever read an old store has something new to see already, should he wait. */
+unsigned explore_choose_store(unsigned stores)
+{
+    unsigned chosen = 0;
+    if (run.grew)
+        return 0;
+    if (run.mode == REPLAY)
+        chosen = is_replayed(true) ? run.replay[run.at_replay++].to : 0;
+    else if (run.stale < run.stale_bound)
+        chosen = run.mode == RANDOM ? random_store(stores) : search_store(stores);
+    if (!chosen || chosen >= stores)
+        return 0;
+    run.stale++;
+    run.fiber[run.running].changed = true;
+    if (run.n_taken < SWITCHES_MAX)
+        run.taken[run.n_taken++] = (struct change){run.step, true, (uint8_t)chosen};
+    if (explore_verbose)
+        printf("        cpu %d reads what was there %u before\n", run.running, chosen);
+    return chosen;
 }
 
 static void enter(unsigned to)
@@ -408,6 +503,7 @@ void explore_before(const volatile void *p, unsigned how, const char *text, cons
         if (enabled & (enabled - 1))
             switch_to(choose(enabled, (unsigned)run.running, NOBODY));
     }
+    run.latest = find_word(p); /* others have run meanwhile */
     if (how & EXPLORE_WRITE && !(how & EXPLORE_TRY))
         wake_readers(p);
     if (how & EXPLORE_READ)
@@ -429,6 +525,8 @@ void explore_note(const volatile void *p, unsigned how)
     if (run.running < 0 || run.hidden)
         return;
     note_word(p, how);
+    if (explore_weak && how & EXPLORE_READ)
+        weak_looked();
     if (how & EXPLORE_WRITE)
         wake_readers(p);
 }
@@ -520,7 +618,9 @@ static void run_schedule(void *arg)
     (void)arg;
     machine_restore();
     run.step = 0;
-    run.depth = run.preempted = run.n_taken = run.at_replay = run.spurious = 0;
+    run.depth = run.preempted = run.stale = run.n_taken = run.at_replay = run.spurious = 0;
+    if (explore_weak)
+        weak_begin_schedule();
     memset(&run.outcome, 0, sizeof run.outcome);
     prepare_fibers();
     if (run.mode == RANDOM)
@@ -548,8 +648,8 @@ static void print_schedule(char *out, size_t bytes)
 {
     size_t n = 0;
     for (unsigned i = 0; i < run.n_taken && n < bytes; i++)
-        n += (size_t)snprintf(out + n, bytes - n, "%s%llu:%u", i ? "." : "", (unsigned long long)run.taken[i].step,
-                              run.taken[i].to);
+        n += (size_t)snprintf(out + n, bytes - n, "%s%llu%c%u", i ? "." : "", (unsigned long long)run.taken[i].step,
+                              run.taken[i].of_store ? '=' : ':', run.taken[i].to);
 }
 
 static void parse_schedule(const char *text)
@@ -558,8 +658,9 @@ static void parse_schedule(const char *text)
     while (*text && run.n_replay < SWITCHES_MAX) {
         char *end;
         uint64_t step = strtoull(text, &end, 10);
-        unsigned to = *end == ':' ? (unsigned)strtoul(end + 1, &end, 10) : 0;
-        run.replay[run.n_replay++] = (struct change){step, (uint8_t)to};
+        bool of_store = *end == '=';
+        unsigned to = of_store || *end == ':' ? (unsigned)strtoul(end + 1, &end, 10) : 0;
+        run.replay[run.n_replay++] = (struct change){step, of_store, (uint8_t)to};
         text = *end == '.' ? end + 1 : end + strlen(end);
     }
 }
@@ -567,6 +668,7 @@ static void parse_schedule(const char *text)
 static bool run_one(struct found *found)
 {
     found->schedules++;
+    run.grew = false;
     found->failed = !explore_guarded(run_schedule, NULL, found->why, sizeof found->why);
     if (found->failed)
         print_schedule(found->schedule, sizeof found->schedule);
@@ -576,7 +678,6 @@ static bool run_one(struct found *found)
 static void search_all(const struct search *search, struct found *found)
 {
     do {
-        run.grew = false;
         if (!run_one(found))
             return;
         if (run.grew)
@@ -598,6 +699,9 @@ void explore_case(const struct test_case *c, const struct search *search, struct
     run.words = 0;
     run.c = c;
     run.bound = search->bound;
+    run.stale_bound = search->stale;
+    explore_weak = search->stale > 0;
+    weak_begin_case();
     run.depth = run.given = 0;
     run.last_steps = 0;
     run.random = search->seed;
@@ -609,7 +713,9 @@ void explore_case(const struct test_case *c, const struct search *search, struct
     if (search->replay) {
         run.mode = REPLAY;
         parse_schedule(search->replay);
-        run_one(found);
+        do /* until all is known that is contested */
+            run_one(found);
+        while (!found->failed && run.grew);
     } else if (search->random) {
         run.mode = RANDOM;
         while (found->schedules < search->random && run_one(found))
