@@ -28,6 +28,7 @@ SEAM_INLINE bool seam_trylock(uint32_t *lock, uint32_t tag)
         return false;
     }
     ANNOTATE_RWLOCK_ACQUIRED(lock, 1);
+    ANNOTATE_HAPPENS_AFTER(lock); /* of whoever was born with it */
     return true;
 }
 
@@ -38,19 +39,6 @@ SEAM_INLINE void seam_lock(uint32_t *lock, uint32_t tag)
     }
 }
 
-SEAM_INLINE void seam_unlock(uint32_t *lock)
-{
-    ANNOTATE_RWLOCK_RELEASED(lock, 1);
-    __atomic_store_n(lock, 0, __ATOMIC_RELAXED);
-}
-
-SEAM_INLINE void seam_lock_new(uint32_t *lock, uint32_t tag)
-{
-    *lock = tag;
-    ANNOTATE_RWLOCK_ACQUIRED(lock, 1);
-}
-#define seam_lock_new seam_lock_new
-
 /* Only some of the pages that come here had a lock that was used. */
 SEAM_INLINE void seam_lock_gone(uint32_t *lock)
 {
@@ -58,5 +46,38 @@ SEAM_INLINE void seam_lock_gone(uint32_t *lock)
     ANNOTATE_RWLOCK_DESTROY(lock);
 }
 #define seam_lock_gone seam_lock_gone
+
+/* A lock that is born taken was not waited for, so that it may lie before locks that its owner holds already: which of
+ * these came first says nothing. Its first owner is not known as one, and hands on by an edge what a release would. */
+enum { BORN_MAX = 64 };
+__thread uint32_t *seam_born[BORN_MAX] __attribute__((weak)); /* one for all files */
+
+SEAM_INLINE void seam_lock_new(uint32_t *lock, uint32_t tag)
+{
+    unsigned i = 0;
+
+    *lock = tag;
+    while (seam_born[i]) {
+        i++;
+    }
+    seam_born[i] = lock;
+}
+#define seam_lock_new seam_lock_new
+
+SEAM_INLINE void seam_unlock(uint32_t *lock)
+{
+    unsigned i = 0;
+
+    while (i < BORN_MAX && seam_born[i] != lock) {
+        i++;
+    }
+    if (i < BORN_MAX) {
+        seam_born[i] = 0;
+        ANNOTATE_HAPPENS_BEFORE(lock);
+    } else {
+        ANNOTATE_RWLOCK_RELEASED(lock, 1);
+    }
+    __atomic_store_n(lock, 0, __ATOMIC_RELAXED);
+}
 
 #endif
