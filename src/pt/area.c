@@ -56,10 +56,10 @@ static bool add_page(struct aspace_host *host, struct node **page, struct node *
 
 static void take_indices(struct aspace_host *host, struct host_cpu *cpu)
 {
-    while (host->area_partial && cpu->n_areas < MAGAZINE / 2) {
+    while (host->area_partial && cpu->n_areas < RECORDS_AT_HAND / 4) {
         struct node *page = host->area_partial;
         struct page_head *h = head_of(page);
-        while (h->free && cpu->n_areas < MAGAZINE / 2) {
+        while (h->free && cpu->n_areas < RECORDS_AT_HAND / 4) {
             cpu->areas[cpu->n_areas++] = h->first + lowest_bit(h->free);
             h->free &= h->free - 1;
         }
@@ -121,8 +121,8 @@ void area_free(struct aspace_host *host, struct area *area)
 {
     struct host_cpu *cpu = host_this_cpu(host);
     cpu->areas[cpu->n_areas++] = area->index;
-    if (cpu->n_areas == MAGAZINE)
-        return_indices(host, cpu, MAGAZINE / 2);
+    if (cpu->n_areas == RECORDS_AT_HAND)
+        return_indices(host, cpu, RECORDS_AT_HAND / 2);
 }
 
 uint64_t area_new_id(struct aspace_host *host)

@@ -11,10 +11,11 @@
 #include "sync/seam.h"
 
 enum {
-    MAGAZINE = 64,        /* tables and record indices a CPU keeps at hand */
-    AREA_DIRECTORY = 512, /* pages of record pages: 512 * 512 * 32 indices */
-    SMR_HOOKS = 2,        /* the embedder's own reclamation */
-    EMERGENCY_PAGES = 4,  /* held back so that an unmap of whole areas cannot fail */
+    MAGAZINE = 64,         /* tables a CPU keeps at hand */
+    RECORDS_AT_HAND = 256, /* indices of records: they come back from the deferred list by the score */
+    AREA_DIRECTORY = 512,  /* pages of record pages: 512 * 512 * 32 indices */
+    SMR_HOOKS = 2,         /* the embedder's own reclamation */
+    EMERGENCY_PAGES = 4,   /* held back so that an unmap of whole areas cannot fail */
 };
 
 struct node;
@@ -42,7 +43,7 @@ struct host_cpu {
     uint32_t n_areas;
     uint64_t id_next, id_end; /* block of 64-bit ids */
     struct node *tables[MAGAZINE];
-    uint32_t areas[MAGAZINE];
+    uint32_t areas[RECORDS_AT_HAND];
 } __attribute__((aligned(ASPACE_CACHE_LINE)));
 
 struct aspace_host {
