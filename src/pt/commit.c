@@ -128,9 +128,7 @@ struct node *op_open(struct op *op, struct node *n, unsigned i, aspace_va_t slot
     unsigned end = node_entries(op->F, child->level);
     value_t v = node_value(n, i);
     uint64_t e = slot_load(node_slots(n) + i);
-    seam_lock_new(&child->lock, op->tag); /* born locked (R4) */
-    child->next = op->locked;
-    op->locked = child;
+    op_lock_new(op, child);
     child->count = (uint16_t)end;
     child->n_segs = 1;
     child->segs[0] = (struct seg){0, (uint16_t)end, v};

@@ -120,20 +120,13 @@ static void map_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned lo,
     op_clean(op, node_slots(n) + lo, hi - lo);
 }
 
-/* R4: later ranges of a batch may fall into the same table, which is thus not final when it is published. */
-static void born_locked(struct op *op, struct node *child)
-{
-    seam_lock_new(&child->lock, op->tag);
-    child->next = op->locked;
-    op->locked = child;
-}
-
 /* T3': a private table, filled, then published: final, or locked. */
 static void map_child(struct op *op, struct node *n, unsigned i, aspace_va_t va, aspace_va_t end)
 {
     struct node *child = op_new_node(op, n->level - 1u);
+    /* R4: later ranges of a batch may fall into the same table, which is thus not final when it is published. */
     if (op->batch)
-        born_locked(op, child);
+        op_lock_new(op, child);
     unsigned lo = slot_index(op->F, child->level, va), hi = slot_index(op->F, child->level, end - 1) + 1;
     slots_fill(node_slots(child), 0, lo, slot_empty(op->C, child->level));
     slots_fill(node_slots(child), hi, node_entries(op->F, child->level), slot_empty(op->C, child->level));

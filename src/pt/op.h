@@ -79,7 +79,8 @@ void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, as
 int op_prepare(struct op *op); /* get what op->need, words and need_spill_root ask for; outside of the section */
 void op_end(struct op *op);    /* flush, unlock, leave the section */
 void op_fini(struct op *op);   /* release items and what was prepared for nothing; outside of the section */
-void op_lock(struct op *op, struct node *n); /* and enter into op->locked */
+void op_lock(struct op *op, struct node *n);     /* and enter into op->locked */
+void op_lock_new(struct op *op, struct node *n); /* born locked (R4): nobody else sees it yet */
 void op_unlock_all(struct op *op);
 struct node *op_take_page(struct op *op);                /* cannot fail: the plan counted it */
 void op_give_page(struct op *op, struct node *page);     /* back, unused or used up */

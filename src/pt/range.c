@@ -10,6 +10,13 @@ void op_lock(struct op *op, struct node *n)
     gather_settle_node(op->pt, n, op->va, op->end);
 }
 
+void op_lock_new(struct op *op, struct node *n)
+{
+    seam_lock_new(&n->lock, op->tag);
+    n->next = op->locked;
+    op->locked = n;
+}
+
 void op_unlock_all(struct op *op)
 {
     while (op->locked) {

@@ -105,8 +105,8 @@ library helgrind-unlocked-twice gcc-helgrind race/stress src/pt/range.c \
 library helgrind-right-to-left gcc-helgrind race/stress src/pt/plan.c \
     's/for (unsigned i = 0; n->level && \(i < node_entries(.*); i\)++/for (unsigned i = node_entries(op->F, n->level) - 1; n->level \&\& \1--/' \
     --seconds 100 --only x86-ept4
-library helgrind-born-unlocked gcc-helgrind race/stress src/pt/commit.c \
-    's/^    seam_lock_new(&child->lock, op->tag);/    (void)op;/' --seconds 100 --only x86-ept4
+library helgrind-born-unlocked gcc-helgrind race/stress src/pt/range.c \
+    's/^    seam_lock_new(&n->lock, op->tag);/    (void)op;/' --seconds 100 --only x86-ept4
 library helgrind-map-published-relaxed gcc-helgrind race/stress src/pt/commit_map.c \
     's/slot_publish(slots + k, first + k \* step)/slot_store(slots + k, first + k * step)/' --seconds 100 --only x86-ept4
 library helgrind-segments-plain gcc-helgrind race/stress src/pt/node.c \
