@@ -67,11 +67,12 @@ guest_enter:
     add     x0, x0, #1
     add     x1, x1, x0, lsl #STACK_LG2
     sub     sp, x1, #REGS_BYTES
-    mov     x3, sp
+    add     x2, x2, #REGS_BYTES /* from the end: x0 points into the stack that they go to the top of */
     mov     x4, #REGS_BYTES
-1:  ldp     x5, x6, [x2], #16
-    stp     x5, x6, [x3], #16
+1:  ldp     x5, x6, [x2, #-16]!
     subs    x4, x4, #16
+    add     x3, sp, x4
+    stp     x5, x6, [x3]
     b.ne    1b
     b       guest_return
 

@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Owns the first instructions of every CPU in HS mode, the trap vector and the way into the guest. While the guest
- * runs, sscratch is the top of the CPU's stack, where its number lies; in HS mode it is zero. The hypervisor uses no
+ * Owns the first instructions of every CPU in HS mode, the trap vector and the way into the guest. All enter at boot:
+ * firmware may start a CPU before it has noted where (OpenSBI 1.1 marks a hart as starting, then writes the address and
+ * argument; a hart that wakes in between takes those of the first boot). While the guest runs, sscratch is the top of the CPU's stack, where its number lies; in HS mode it is zero. The hypervisor uses no
  * floating point registers: they stay the guest's.
  */
 #define REGS_BYTES 256
 #define TOP_BYTES 16
 #define STACK_LG2 14 /* HYP_STACK_BYTES */
+#define MACHINE_CPU_ID 24 /* offsetof(struct machine, cpu_id) */
 
     .section .text.boot, "ax"
     .global boot
-boot:                       /* a0: hart id, a1: device tree */
+boot:                       /* a0: hart id; a1: device tree, on the first hart that comes here */
+    la      t0, boot_taken
+    li      t1, 1
+    amoswap.d.aqrl t1, t1, (t0)
+    bnez    t1, later_boot
     la      t0, bss_start
     la      t1, bss_end
 1:  bgeu    t0, t1, 2f
@@ -25,12 +31,14 @@ boot:                       /* a0: hart id, a1: device tree */
     mv      a0, s0
     call    hyp_main
 
-    .text
-    .balign 4
-    .global cpu_entry
-cpu_entry:                  /* SBI HSM enters here; a1: the CPU's number */
-    mv      s0, a1
-    mv      a0, a1
+later_boot:                 /* the CPU's number is the place of its hart id */
+    la      t0, machine + MACHINE_CPU_ID
+    li      s0, -1
+1:  addi    s0, s0, 1
+    ld      t1, 0(t0)
+    addi    t0, t0, 8
+    bne     t1, a0, 1b
+    mv      a0, s0
     call    set_cpu
     mv      a0, s0
     call    hyp_cpu_main
@@ -106,7 +114,8 @@ own_trap:
     csrr    a2, stval
     call    vcpu_own_trap
 
-/* The registers of the guest at a0 become the CPU's. Never returns: traps enter through the vector. */
+/* The registers of the guest at a0 become the CPU's. Never returns: traps enter through the vector. Copied from the end,
+ * since a0 points into the stack that they go to the top of. */
     .global guest_enter
 guest_enter:
     la      t0, stacks
@@ -114,20 +123,21 @@ guest_enter:
     slli    t1, t1, STACK_LG2
     add     t0, t0, t1
     addi    sp, t0, -(TOP_BYTES + REGS_BYTES)
-    mv      t0, sp
-    li      t1, REGS_BYTES
-1:  ld      t2, 0(a0)
+    addi    t0, sp, REGS_BYTES
+    addi    a0, a0, REGS_BYTES
+1:  addi    a0, a0, -8
+    addi    t0, t0, -8
+    ld      t2, 0(a0)
     sd      t2, 0(t0)
-    addi    a0, a0, 8
-    addi    t0, t0, 8
-    addi    t1, t1, -8
-    bnez    t1, 1b
+    bne     t0, sp, 1b
     j       guest_return
 
     .data
     .balign 8
     .global boot_hart
 boot_hart:
+    .dword  0
+boot_taken:
     .dword  0
 
     .bss

@@ -45,7 +45,7 @@ enum { A0 = 10, A1, A2, A3, A4, A5, A6, A7 };
 #define POISON_HFENCE UINT64_C(0x62000073)
 
 _Noreturn void guest_enter(const struct vcpu_regs *regs);
-extern char cpu_entry[];
+extern char boot[];
 extern uint64_t boot_hart;
 
 /* ---- sbi.c ---- */

@@ -49,7 +49,7 @@ uint64_t sbi_harts(uint64_t cpus)
 
 bool arch_cpu_start(unsigned cpu)
 {
-    const uint64_t args[5] = {machine.cpu_id[cpu], (uintptr_t)cpu_entry, cpu};
+    const uint64_t args[5] = {machine.cpu_id[cpu], (uintptr_t)boot};
     return sbi_call(EXT_HSM, 0, args).error == SBI_OK;
 }
 

@@ -3,6 +3,8 @@
  * Owns HS mode: its set-up on a CPU, the entry to VS mode, and the decoding of exits. References: the RISC-V
  * Instruction Set Manual, volume II, chapter "H" (hypervisor extension).
  */
+#include <stddef.h>
+
 #include "riscv64.h"
 
 enum { SSTATUS_SPIE = 1 << 5, SSTATUS_SPP = 1 << 8, SSTATUS_FS = 3 << 13, SSTATUS_VS = 3 << 9 };
@@ -12,6 +14,7 @@ enum { HEDELEG = 0xb1ff & ~(1 << 9), HIDELEG = 1 << 2 | 1 << 6 | 1 << 10 };
 enum { HTINST_WALK_READ = 0x3000, HTINST_WALK_WRITE = 0x3020, HTINST_WALK_MASK = 0xffdf };
 enum { HENVCFG_CACHE_BLOCKS = 0xf0 };
 #define HENVCFG_STCE (UINT64_C(1) << 63)
+_Static_assert(offsetof(struct machine, cpu_id) == 24, "entry.S finds a CPU's number there");
 #define SCAUSE_INTERRUPT (UINT64_C(1) << 63)
 
 bool has_sstc(void)
