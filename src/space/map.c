@@ -9,7 +9,8 @@
 
 /* How each kind is mapped: flags of its record and where its entries come from. */
 static const struct {
-    uint8_t flags, source;
+    uint16_t flags;
+    uint8_t source;
     bool leaves; /* rights and attribute end up in leaves, so the format must be able to express them */
 } kinds[] = {
     [ASPACE_KIND_LINEAR] = {AREA_LINEAR | AREA_STATIC, MAP_LINEAR, true},

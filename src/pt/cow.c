@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Leaves that lack the write right although their area has it: the frame is shared, or a backend's, and is to be copied
+ * before it is written (T7). Also the gate of forks. Must not know how a fault is answered.
+ */
+#include "pt/gate.h"
+#include "pt/op.h"
+#include "pt/shares.h"
+
+/* ----------------------------------------------------------------------------------------------------- the gate */
+
+void gate_enter_slow(struct pt *pt)
+{
+    while (seam_load(&pt->gate) && seam_load(&pt->gate) != host_lock_tag()) {
+        smr_leave(pt->host);
+        while (seam_load(&pt->gate)) {
+            aspace_quiescent(pt->host);
+            aspace_pause();
+        }
+        smr_enter(pt->host);
+    }
+}
+
+bool gate_raise(struct pt *pt)
+{
+    if (!seam_trylock(&pt->gate, host_lock_tag()))
+        return false;
+    smr_wait(pt->host, smr_goal(pt->host));
+    return true;
+}
+
+void gate_lower(struct pt *pt)
+{
+    seam_unlock(&pt->gate);
+}
+
+/* ------------------------------------------------------------------------------------------------ write faults (T7) */
+
+enum cow_step { COW_DONE, COW_NEEDS_FRAME, COW_NEEDS_SPLIT };
+
+/* A write fault being worked on. */
+struct cow {
+    struct op op;
+    struct pt *pt;
+    aspace_va_t va;     /* of the page */
+    aspace_pa_t frame;  /* taken for the copy, or ASPACE_PA_NONE */
+    struct node *spare; /* taken with it: a place for the old frame to wait in */
+};
+
+/* The slot found, its node locked. */
+struct spot {
+    struct node *n;
+    unsigned i, soft;
+    uint64_t *slot, e;
+    value_t v;
+    aspace_pa_t pa;
+    struct area *area;
+};
+
+/* A leaf whose area lets it be written. */
+static bool find_spot(struct cow *c, struct spot *s)
+{
+    const struct pt *pt = c->pt;
+    s->n = op_lock_leaf(&c->op, c->va);
+    s->i = slot_index(pt->F, s->n->level, c->va);
+    s->slot = node_slots(s->n) + s->i;
+    s->e = slot_load(s->slot);
+    enum slot_kind kind = slot_kind(pt->F, s->n->level, s->e);
+    if (kind != SLOT_LEAF && kind != SLOT_PARKED)
+        return false;
+    s->v = node_value(s->n, s->i);
+    s->area = value_area(pt->host, s->v);
+    s->soft = slot_soft(pt->F, s->n->level, s->e);
+    s->pa = kind == SLOT_LEAF ? fmt_output(pt->F, &pt->C, s->n->level, s->e, s->i) : slot_parked_pa(pt->F, s->e);
+    return VALUE_RIGHTS(s->v) & ASPACE_W && area_frame_owner(s->area, s->soft) != FRAME_BORROWED;
+}
+
+/* The mapping is the only one: the frame becomes the area's own, with all rights. Nothing to flush: rights are added. */
+static void take_back(struct cow *c, struct spot *s)
+{
+    while (!slot_cas(s->slot, &s->e, op_with_frame(&c->op, s->n, s->i, s->e, s->pa)))
+        continue;
+    op_clean(&c->op, s->slot, 1);
+    COUNT(pt_this_cpu(c->pt)->cow_takes, 1);
+}
+
+/* The old frame is read-only wherever it is mapped, so it is copied before the leaf is taken away. */
+static void copy(struct cow *c, struct spot *s)
+{
+    const struct pt *pt = c->pt;
+    const struct aspace_hal *hal = pt->host->hal;
+    memcpy(aspace_phys_to_virt(c->frame), aspace_phys_to_virt(s->pa), 4096);
+    if (VALUE_RIGHTS(s->v) & ASPACE_X && hal->icache_sync)
+        hal->icache_sync(pt->host->ctx, c->frame, 4096);
+    s->e = slot_xchg(s->slot, slot_busy(&pt->C, 0, c->op.tag));
+    if (fmt_present(pt->F, 0, s->e))
+        gather_flush_range(&c->op.g, c->va, c->va + 4096, 0, 1);
+    gather_flush(&c->op.g);
+    slot_publish(s->slot, op_with_frame(&c->op, s->n, s->i, s->e, c->frame));
+    op_clean(&c->op, s->slot, 1);
+    c->frame = ASPACE_PA_NONE;
+    if (s->soft & SOFT_COUNTED) {
+        gather_counted(&c->op.g, s->pa, 0);
+    } else {
+        gather_custom(&c->op.g, s->area, (c->va - s->area->va_base) >> 12, s->pa, 0);
+        seam_add(&s->area->pages, 1); /* the release takes one back, but the page stays mapped */
+    }
+    COUNT(pt_this_cpu(c->pt)->cow_copies, 1);
+}
+
+static bool is_sole(const struct cow *c, const struct spot *s)
+{
+    enum frame_owner owner = area_frame_owner(s->area, s->soft);
+    return owner == FRAME_UNIQUE ||
+           (owner == FRAME_COUNTED && shares_unique(c->pt->host, s->pa, level_order(c->pt->F, s->n->level)));
+}
+
+static enum cow_step step_locked(struct cow *c)
+{
+    struct spot s;
+    if (!find_spot(c, &s))
+        return COW_DONE;
+    bool backend = area_frame_owner(s.area, s.soft) == FRAME_BACKEND;
+    if (backend && !(s.area->flags & AREA_PRIVATE))
+        return COW_DONE;
+    if (is_sole(c, &s)) {
+        take_back(c, &s);
+        return COW_DONE;
+    }
+    if (s.n->level)
+        return COW_NEEDS_SPLIT;
+    if (c->frame == ASPACE_PA_NONE)
+        return COW_NEEDS_FRAME;
+    if (backend)
+        COUNT(pt_this_cpu(c->pt)->frames, 1); /* get_frame has seen to the quota */
+    else
+        pt_account(&c->pt->used_frames, c->pt->quota_frames, -1);
+    copy(c, &s);
+    return COW_DONE;
+}
+
+static enum cow_step step(struct cow *c)
+{
+    enum cow_step next = COW_DONE;
+    op_init(&c->op, c->pt, OP_PROTECT, c->va, c->va + 4096);
+    c->op.g.reserve = c->spare;
+    c->spare = NULL;
+    smr_enter(c->pt->host);
+    if (gate_is_open(c->pt))
+        next = step_locked(c);
+    op_end(&c->op);
+    op_fini(&c->op);
+    return next;
+}
+
+/* One more than the space holds, until it is known which frame it takes the place of. */
+static int get_frame(struct cow *c)
+{
+    struct pt *pt = c->pt;
+    c->spare = pool_alloc(pt->host);
+    if (!c->spare)
+        return ASPACE_E_NO_MEMORY;
+    bool room = pt_account(&pt->used_frames, pt->quota_frames, 1);
+    c->frame = room ? pt_alloc_frame(pt, 0, 0) : ASPACE_PA_NONE;
+    if (c->frame != ASPACE_PA_NONE)
+        return ASPACE_E_OK;
+    if (room)
+        pt_account(&pt->used_frames, pt->quota_frames, -1);
+    pool_free(pt->host, c->spare);
+    return room ? ASPACE_E_NO_MEMORY : ASPACE_E_QUOTA;
+}
+
+int pt_cow(struct pt *pt, aspace_va_t va)
+{
+    struct cow c = {.pt = pt, .va = va & ~4095ull, .frame = ASPACE_PA_NONE};
+    int rc = ASPACE_E_OK;
+    enum cow_step next = COW_DONE;
+    while (rc == ASPACE_E_OK && (next = step(&c)) != COW_DONE) {
+        if (c.frame != ASPACE_PA_NONE) { /* what it was taken for has changed: begin again */
+            pt->host->hal->free(pt->host->ctx, c.frame, 0);
+            pt_account(&pt->used_frames, pt->quota_frames, -1);
+            c.frame = ASPACE_PA_NONE;
+        }
+        rc = next == COW_NEEDS_FRAME ? get_frame(&c) : pt_split_in_fault(pt, va);
+        if (rc == ASPACE_E_NOT_MAPPED)
+            rc = ASPACE_E_OK;
+    }
+    if (c.frame != ASPACE_PA_NONE) {
+        pt->host->hal->free(pt->host->ctx, c.frame, 0);
+        pt_account(&pt->used_frames, pt->quota_frames, -1);
+    }
+    return rc;
+}
