@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The gate: while a fork copies a table, nothing else may change it. Whoever changes slots, or stores to memory through
- * them, looks at the gate inside its section; the fork raises it and waits for one grace period (G2), after which nobody
- * is under way who had found it open. Hardware's accessed and dirty flags, and their harvest, go on.
+ * The gate: while a fork copies a table, nothing else may change it. Whoever changes slots, or stores to memory
+ * through them, looks at the gate inside its section; the fork raises it and waits for one grace period (G2), after
+ * which nobody is under way who had found it open. Hardware's accessed and dirty flags, and their harvest, go on.
  */
 #ifndef PT_GATE_H
 #define PT_GATE_H

@@ -85,12 +85,12 @@ int pt_migrate(struct pt *pt, aspace_va_t va, aspace_pa_t new_pa);
 int pt_collapse(struct pt *pt, aspace_va_t va, unsigned level);
 int pt_split(struct pt *pt, aspace_va_t va);
 
-/* For faults: may be inside a section of the caller's, so that nothing is waited for. Both are OK if there is nothing to
- * be done any more: look again. */
+/* For faults: may be inside a section of the caller's, so that nothing is waited for. Both are OK if there is nothing
+ * to be done any more: look again. */
 int pt_split_in_fault(struct pt *pt, aspace_va_t va);
 
-/* A write fault on a leaf that lacks the right although its area has it (T7): the sole mapping of the frame gets it back,
- * any other a copy. OK, NO_MEMORY, QUOTA. */
+/* A write fault on a leaf that lacks the right although its area has it (T7): the sole mapping of the frame gets it
+ * back, any other a copy. OK, NO_MEMORY, QUOTA. */
 int pt_cow(struct pt *pt, aspace_va_t va);
 
 /* Worst-case tables for one operation on the range. */
