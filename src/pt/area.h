@@ -44,6 +44,7 @@ struct area {
     const struct aspace_doorbell *doorbells;
     uint32_t doorbell_count;
     uint32_t index;
+    struct area *twin;      /* during a fork: the record that stands for this one on the other side */
     struct area *next_dead; /* on the list of a CPU, or of an operation */
 } __attribute__((aligned(128)));
 _Static_assert(sizeof(struct area) == 128, "thirty-one records and a header share a page");

@@ -29,12 +29,35 @@ bool gate_raise(struct pt *pt)
     return true;
 }
 
+void gate_hold(struct pt *pt)
+{
+    seam_store(&pt->gate, host_lock_tag());
+}
+
 void gate_lower(struct pt *pt)
 {
     seam_unlock(&pt->gate);
 }
 
-/* ------------------------------------------------------------------------------------------------ write faults (T7) */
+/* ----------------------------------------------------------------------------------------------- write faults (T7) */
+
+uint64_t pt_with_frame(const struct pt *pt, unsigned level, value_t v, uint64_t e, aspace_pa_t pa)
+{
+    const struct fmt *F = pt->F;
+    const struct area *area = value_area(pt->host, v);
+    unsigned soft = area->flags & AREA_OWNED ? 0 : SOFT_OWN;
+    uint32_t rights = area_leaf_rights(area, soft, VALUE_RIGHTS(v));
+    bool present = fmt_present(F, level, e);
+    bool accessed = present ? fmt_accessed(F, e) : (e & SLOT_PARKED_A) != 0;
+    bool dirty = present ? fmt_dirty(F, e) : (e & SLOT_PARKED_D) != 0;
+    if (!rights) {
+        uint64_t state = e & SLOT_PARKED_STATE & ~(3ull << SLOT_PARKED_SOFT_SHIFT);
+        return slot_parked(F, &pt->C, level, pa, state | (uint64_t)soft << SLOT_PARKED_SOFT_SHIFT);
+    }
+    uint64_t leaf = fmt_leaf(F, &pt->C, level, rights, area->attr) | fmt_addr_bits(F, pa);
+    leaf = fmt_with_soft(F, leaf, soft);
+    return pt->C.features & ASPACE_FEAT_AD ? fmt_with_ad(F, leaf, accessed, dirty) : leaf;
+}
 
 enum cow_step { COW_DONE, COW_NEEDS_FRAME, COW_NEEDS_SPLIT };
 
@@ -75,10 +98,10 @@ static bool find_spot(struct cow *c, struct spot *s)
     return VALUE_RIGHTS(s->v) & ASPACE_W && area_frame_owner(s->area, s->soft) != FRAME_BORROWED;
 }
 
-/* The mapping is the only one: the frame becomes the area's own, with all rights. Nothing to flush: rights are added. */
+/* The mapping is the only one: the frame becomes the area's own, with all rights. Nothing to flush. */
 static void take_back(struct cow *c, struct spot *s)
 {
-    while (!slot_cas(s->slot, &s->e, op_with_frame(&c->op, s->n, s->i, s->e, s->pa)))
+    while (!slot_cas(s->slot, &s->e, pt_with_frame(c->pt, s->n->level, s->v, s->e, s->pa)))
         continue;
     op_clean(&c->op, s->slot, 1);
     COUNT(pt_this_cpu(c->pt)->cow_takes, 1);
@@ -96,7 +119,7 @@ static void copy(struct cow *c, struct spot *s)
     if (fmt_present(pt->F, 0, s->e))
         gather_flush_range(&c->op.g, c->va, c->va + 4096, 0, 1);
     gather_flush(&c->op.g);
-    slot_publish(s->slot, op_with_frame(&c->op, s->n, s->i, s->e, c->frame));
+    slot_publish(s->slot, pt_with_frame(c->pt, 0, s->v, s->e, c->frame));
     op_clean(&c->op, s->slot, 1);
     c->frame = ASPACE_PA_NONE;
     if (s->soft & SOFT_COUNTED) {

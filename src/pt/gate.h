@@ -26,6 +26,7 @@ static inline void gate_enter(struct pt *pt)
 
 /* Raise it and wait until no one is under way; false: another fork has it. Outside of sections. */
 bool gate_raise(struct pt *pt);
+void gate_hold(struct pt *pt); /* raised already, by another CPU perhaps: it is this one's now */
 void gate_lower(struct pt *pt);
 
 #endif

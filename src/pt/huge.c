@@ -89,25 +89,6 @@ int pt_split_in_fault(struct pt *pt, aspace_va_t va)
 
 /* -------------------------------------------------------------------------------------------------------- migrate */
 
-uint64_t op_with_frame(const struct op *op, const struct node *n, unsigned i, uint64_t e, aspace_pa_t pa)
-{
-    const struct fmt *F = op->F;
-    value_t v = node_value(n, i);
-    const struct area *area = value_area(op->pt->host, v);
-    unsigned soft = area->flags & AREA_OWNED ? 0 : SOFT_OWN;
-    uint32_t rights = area_leaf_rights(area, soft, VALUE_RIGHTS(v));
-    bool present = fmt_present(F, n->level, e);
-    bool accessed = present ? fmt_accessed(F, e) : (e & SLOT_PARKED_A) != 0;
-    bool dirty = present ? fmt_dirty(F, e) : (e & SLOT_PARKED_D) != 0;
-    if (!rights) {
-        uint64_t state = e & SLOT_PARKED_STATE & ~(3ull << SLOT_PARKED_SOFT_SHIFT);
-        return slot_parked(F, op->C, n->level, pa, state | (uint64_t)soft << SLOT_PARKED_SOFT_SHIFT);
-    }
-    uint64_t leaf = fmt_leaf(F, op->C, n->level, rights, area->attr) | fmt_addr_bits(F, pa);
-    leaf = fmt_with_soft(F, leaf, soft);
-    return op->C->features & ASPACE_FEAT_AD ? fmt_with_ad(F, leaf, accessed, dirty) : leaf;
-}
-
 /* T7 without sharing: the leaf is absent (BUSY) from before the copy until after the flush, so that no write can go to
  * the old frame once it has been copied. */
 static int move_page(struct op *op, struct node *n, aspace_va_t va, aspace_pa_t new_pa)
@@ -130,7 +111,7 @@ static int move_page(struct op *op, struct node *n, aspace_va_t va, aspace_pa_t 
     memcpy(aspace_phys_to_virt(new_pa), aspace_phys_to_virt(old), span);
     if (VALUE_RIGHTS(node_value(n, i)) & ASPACE_X && op->pt->host->hal->icache_sync)
         op->pt->host->hal->icache_sync(op->pt->host->ctx, new_pa, span);
-    slot_publish(slot, op_with_frame(op, n, i, e, new_pa));
+    slot_publish(slot, pt_with_frame(op->pt, n->level, node_value(n, i), e, new_pa));
     op_clean(op, slot, 1);
     gather_owned(&op->g, slot_soft(F, n->level, e), old, level_order(F, n->level));
     COUNT(pt_this_cpu(op->pt)->migrations, 1);

@@ -90,9 +90,6 @@ void op_publish_table(struct op *op, struct node *n, unsigned i, const struct no
 
 /* Lock the node that holds the LEAF, or whatever is no TABLE, for va. */
 struct node *op_lock_leaf(struct op *op, aspace_va_t va);
-/* What the LEAF or PARKED entry e of slot i becomes with the frame pa, of which it is the only mapping: all rights that
- * its area has, accessed and dirty as they are. */
-uint64_t op_with_frame(const struct op *op, const struct node *n, unsigned i, uint64_t e, aspace_pa_t pa);
 
 /* plan.c: OK, OP_RESTART or an error, locks held in any case. */
 int op_plan(struct op *op, aspace_va_t va, aspace_va_t end);

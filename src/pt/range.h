@@ -93,6 +93,10 @@ int pt_split_in_fault(struct pt *pt, aspace_va_t va);
  * back, any other a copy. OK, NO_MEMORY, QUOTA. */
 int pt_cow(struct pt *pt, aspace_va_t va);
 
+/* What a LEAF or PARKED entry e becomes with the frame pa, of which it is the only mapping: all rights that its value
+ * gives, accessed and dirty as they are. */
+uint64_t pt_with_frame(const struct pt *pt, unsigned level, value_t v, uint64_t e, aspace_pa_t pa);
+
 /* Worst-case tables for one operation on the range. */
 uint64_t pt_tables_needed(const struct fmt *F, aspace_va_t va, aspace_va_t end);
 
