@@ -40,8 +40,8 @@ ASPACE_MUST_CHECK int aspace_fork(struct aspace *parent, struct aspace *child);
 
 /*
  * The same in steps of about `budget` tables, for large spaces whose writers are excluded anyway: a guest whose CPUs
- * are stopped, a process of one thread. The parent stands still from begin to the last step, which gives OK or an error;
- * MORE before that. Any CPU may make a step; after an error or OK the fork is over. aspace_fork_cancel ends it after
+ * are stopped, a process of one thread. The parent stands still from begin to the last step, which gives OK or an
+ * error; MORE before that. Any CPU may make a step; after an error or OK the fork is over. aspace_fork_cancel ends it after
  * MORE, as if memory had run out. The memory of `fork` is the caller's until then.
  */
 struct aspace_fork {

@@ -59,7 +59,8 @@ uint64_t pt_with_frame(const struct pt *pt, unsigned level, value_t v, uint64_t 
     return pt->C.features & ASPACE_FEAT_AD ? fmt_with_ad(F, leaf, accessed, dirty) : leaf;
 }
 
-enum cow_step { COW_DONE, COW_NEEDS_FRAME, COW_NEEDS_SPLIT };
+/* A frame in the place of one that the space has, or one more. */
+enum cow_step { COW_DONE, COW_NEEDS_SPLIT, COW_NEEDS_FRAME, COW_NEEDS_MORE };
 
 /* A write fault being worked on. */
 struct cow {
@@ -67,6 +68,7 @@ struct cow {
     struct pt *pt;
     aspace_va_t va;     /* of the page */
     aspace_pa_t frame;  /* taken for the copy, or ASPACE_PA_NONE */
+    bool charged;       /* it is accounted for as one more */
     struct node *spare; /* taken with it: a place for the old frame to wait in */
 };
 
@@ -152,12 +154,8 @@ static enum cow_step step_locked(struct cow *c)
     }
     if (s.n->level)
         return COW_NEEDS_SPLIT;
-    if (c->frame == ASPACE_PA_NONE)
-        return COW_NEEDS_FRAME;
-    if (backend)
-        COUNT(pt_this_cpu(c->pt)->frames, 1); /* get_frame has seen to the quota */
-    else
-        pt_account(&c->pt->used_frames, c->pt->quota_frames, -1);
+    if (c->frame == ASPACE_PA_NONE || c->charged != backend)
+        return backend ? COW_NEEDS_MORE : COW_NEEDS_FRAME;
     copy(c, &s);
     return COW_DONE;
 }
@@ -176,41 +174,45 @@ static enum cow_step step(struct cow *c)
     return next;
 }
 
-/* One more than the space holds, until it is known which frame it takes the place of. */
-static int get_frame(struct cow *c)
+static void put_frame(struct cow *c)
 {
-    struct pt *pt = c->pt;
-    c->spare = pool_alloc(pt->host);
-    if (!c->spare)
-        return ASPACE_E_NO_MEMORY;
-    bool room = pt_account(&pt->used_frames, pt->quota_frames, 1);
-    c->frame = room ? pt_alloc_frame(pt, 0, 0) : ASPACE_PA_NONE;
-    if (c->frame != ASPACE_PA_NONE)
-        return ASPACE_E_OK;
-    if (room)
-        pt_account(&pt->used_frames, pt->quota_frames, -1);
-    pool_free(pt->host, c->spare);
-    return room ? ASPACE_E_NO_MEMORY : ASPACE_E_QUOTA;
+    if (c->frame == ASPACE_PA_NONE)
+        return;
+    c->pt->host->hal->free(c->pt->host->ctx, c->frame, 0);
+    c->frame = ASPACE_PA_NONE;
+    if (c->charged)
+        pt_account_frames(c->pt, -1);
 }
 
+static int get_frame(struct cow *c, enum cow_step next)
+{
+    struct pt *pt = c->pt;
+    c->charged = next == COW_NEEDS_MORE;
+    if (c->charged && !pt_account_frames(pt, 1))
+        return ASPACE_E_QUOTA;
+    c->spare = pool_alloc(pt->host);
+    c->frame = c->spare ? pt_alloc_frame(pt, 0, 0) : ASPACE_PA_NONE;
+    if (c->frame != ASPACE_PA_NONE)
+        return ASPACE_E_OK;
+    if (c->spare)
+        pool_free(pt->host, c->spare);
+    if (c->charged)
+        pt_account_frames(pt, -1);
+    return ASPACE_E_NO_MEMORY;
+}
+
+/* What a frame was taken for may have changed by the next step: then it goes back, and all begins again. */
 int pt_cow(struct pt *pt, aspace_va_t va)
 {
     struct cow c = {.pt = pt, .va = va & ~4095ull, .frame = ASPACE_PA_NONE};
     int rc = ASPACE_E_OK;
     enum cow_step next = COW_DONE;
     while (rc == ASPACE_E_OK && (next = step(&c)) != COW_DONE) {
-        if (c.frame != ASPACE_PA_NONE) { /* what it was taken for has changed: begin again */
-            pt->host->hal->free(pt->host->ctx, c.frame, 0);
-            pt_account(&pt->used_frames, pt->quota_frames, -1);
-            c.frame = ASPACE_PA_NONE;
-        }
-        rc = next == COW_NEEDS_FRAME ? get_frame(&c) : pt_split_in_fault(pt, va);
+        put_frame(&c);
+        rc = next == COW_NEEDS_SPLIT ? pt_split_in_fault(pt, va) : get_frame(&c, next);
         if (rc == ASPACE_E_NOT_MAPPED)
             rc = ASPACE_E_OK;
     }
-    if (c.frame != ASPACE_PA_NONE) {
-        pt->host->hal->free(pt->host->ctx, c.frame, 0);
-        pt_account(&pt->used_frames, pt->quota_frames, -1);
-    }
+    put_frame(&c);
     return rc;
 }

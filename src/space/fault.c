@@ -358,10 +358,11 @@ static enum aspace_fault_result on_slot(struct fault *f)
     }
 }
 
-/* Whether the copy made it possible, and what else to say, the next look tells. */
-static enum aspace_fault_result copied(int error)
+/* Whether it has made the access possible the next look tells. Outside of the fault's section. */
+static enum aspace_fault_result copy(struct pt *pt, aspace_va_t va, bool *copied)
 {
-    return error == ASPACE_E_OK ? FAULT_AGAIN : ASPACE_FAULT_NO_MEMORY;
+    *copied = pt_cow(pt, va) == ASPACE_E_OK;
+    return *copied ? FAULT_AGAIN : ASPACE_FAULT_NO_MEMORY;
 }
 
 /* Each round has a section of its own, so that a change in flight elsewhere never keeps a grace period from ending. */
@@ -372,19 +373,20 @@ static __attribute__((noinline)) enum aspace_fault_result fault_general(struct a
     struct fault f = {.s = s, .pt = pt, .va = va, .info = info};
     f.need = access & (pt->F->has_user ? 15u : 7u);
     enum aspace_fault_result r = FAULT_AGAIN;
+    bool copied = false;
     for (int round = 0; round < WALK_ROUNDS && r == FAULT_AGAIN; round++) {
         smr_enter(pt->host);
         walk_any(pt, va, &f.w);
         r = gate_is_open(pt) ? on_slot(&f) : FAULT_AGAIN;
         smr_leave(pt->host);
         if (r == FAULT_COPY)
-            r = copied(pt_cow(pt, va));
+            r = copy(pt, va, &copied);
         if (r == FAULT_AGAIN) {
             COUNT(pt_this_cpu(pt)->retries, 1);
             aspace_pause();
         }
     }
-    r = r == FAULT_AGAIN ? ASPACE_FAULT_RETRY : r;
+    r = r == FAULT_AGAIN ? ASPACE_FAULT_RETRY : r == ASPACE_FAULT_SPURIOUS && copied ? ASPACE_FAULT_DONE : r;
     COUNT(pt_this_cpu(pt)->faults[r], 1);
     return r;
 }
