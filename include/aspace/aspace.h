@@ -78,6 +78,7 @@ struct aspace_host_config {
     unsigned chunk_order;        /* tables come from the HAL in chunks of 2^n frames, one of them for descriptors;
                                   0 means 6. At least 1; 2 or more where a format has roots of 16 KiB, 5 for 64 KiB */
     unsigned full_flush_entries; /* above so many leaves an operation flushes the whole tag; 0 means 512 */
+    uint32_t share_max;          /* most mappings of one frame: a fork copies what has more; 0 means 2^31 - 1 */
 };
 
 /* Opaque; ASPACE_HOST_BYTES(cpus) bytes, aligned to ASPACE_CACHE_LINE, supplied by the caller and zeroed by init. */
@@ -281,7 +282,8 @@ ASPACE_MUST_CHECK int aspace_protect(struct aspace *space, aspace_va_t va, uint6
 ASPACE_MUST_CHECK int aspace_discard(struct aspace *space, aspace_va_t va, uint64_t size);
 
 /* Fill the unfilled pages of a range now; many CPUs may share the work. Not atomic: *done (may be NULL) is how many
- * bytes from va are filled. Failure: INVALID, RANGE, NOT_MAPPED, NO_MEMORY, QUOTA, FAULT (backend), CLOSED. */
+ * bytes from va are filled. Failure: INVALID, RANGE, NOT_MAPPED, NO_MEMORY, QUOTA, FAULT (backend), CLOSED, RETRY (a
+ * change is in flight, or a fork). */
 ASPACE_MUST_CHECK int aspace_populate(struct aspace *space, aspace_va_t va, uint64_t size, uint64_t *done);
 
 /*

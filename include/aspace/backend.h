@@ -46,6 +46,11 @@ struct aspace_backend {
      * borrowed and nobody needs to know. Called without locks, once a page (or piece of a huge page). */
     void (*release)(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned order);
 
+    /* A fork is about to map, in the child, what area_id maps in the parent, with the same ctx: as child_id, for which
+     * `unmapped` will be called too. Pages of the backend's are not taken over: the child's faults ask for them. OK, or
+     * an error which the fork then gives. NULL: nothing is to be done. No other operation on the parent is under way. */
+    int (*forked)(void *ctx, uint64_t area_id, uint64_t child_id);
+
     /* The last page of the mapping is gone, and nothing of the library will use ctx again. May be NULL. */
     void (*unmapped)(void *ctx, uint64_t area_id);
 };

@@ -44,6 +44,11 @@ struct aspace_flush {
     struct aspace *space;   /* whose tables */
 };
 
+/* How many mappings share a frame, as the library counts them; both are zero when a frame is allocated or freed. */
+struct aspace_frame_counts {
+    uint32_t sharers, whole;
+};
+
 struct aspace_hal {
     /*
      * Allocate 2^order frames of 4 KiB, aligned to their size. Returns ASPACE_PA_NONE when out of memory. Called
@@ -81,6 +86,10 @@ struct aspace_hal {
     /* Write back [p, p+bytes) so that a table walker that does not snoop the caches sees it. Optional: absent means
      * that walkers are coherent. */
     void (*dcache_clean)(void *ctx, const void *p, size_t bytes);
+
+    /* The two counts of the frame at pa, where the embedder has a record for each frame. Optional: absent, the library
+     * keeps a sparse table, a page for each 2 MiB in which a frame was shared by a fork. */
+    struct aspace_frame_counts *(*frame_counts)(void *ctx, aspace_pa_t pa);
 
     /* The embedder's own safe memory reclamation. All four or none; none means the library's own (ASPACE_SMR_*). */
     void (*smr_enter)(void *ctx);

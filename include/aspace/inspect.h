@@ -20,7 +20,7 @@ struct aspace_counters {
     uint64_t flushes, full_flushes;     /* TLB invalidations asked of the HAL */
     uint64_t flushed_entries;
     uint64_t splits, collapses, migrations, retries;
-    uint64_t cow_copies;
+    uint64_t cow_copies, cow_takes; /* write faults on shared pages: copied, or taken back by the sole owner */
 };
 void aspace_counters_read(struct aspace *space, struct aspace_counters *counters);
 

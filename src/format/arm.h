@@ -29,6 +29,7 @@
 #define ARM_XN_HI_BIT 54             /* D8.4.1: UXN, stage 1; D8.4.2: XN[1], stage 2 */
 #define ARM_XN FMT_FIELD(54, 53)
 #define ARM_SW_DIRTY FMT_BIT(56) /* D8.3.2: bits 58:55 are ignored, for software (55 is NS in a Realm's stage 2) */
+#define ARM_SOFT_BIT 57          /* two more of them */
 #define ARM_ADDRESS FMT_FIELD(47, 12)
 
 /* D8.6.1, MAIR_EL1 */
@@ -62,7 +63,7 @@ enum { ARM_S2_WB = 15, ARM_S2_FWB_WB = 6, ARM_S2_NC = 5, ARM_S2_NGNRE = 1, ARM_S
     {                                                                                                                  \
         .id = ASPACE_FMT_##id_, .family = (family_), .input_bits = (bits_), .output_bits = 48, .root_order = (order_), \
         .stage2 = (family_) == FMT_ARM_S2, .has_user = true, .leaf_levels = FMT_LEAF_4K_2M_1G, .run_lg2 = 4,           \
-        .break_before_make = true, levels_                                                                             \
+        .soft_shift = ARM_SOFT_BIT, .break_before_make = true, levels_                                                 \
     }
 /* D8.2.2: up to 16 tables concatenated at the first level looked up */
 #define FMT_INIT_ARM_S2_39 ARM_FORMAT(ARM_S2_39, FMT_ARM_S2, 39, 0, FMT_LEVELS3(9))

@@ -18,6 +18,7 @@
 #define EPT_ACCESSED FMT_BIT(8)     /* 29.3.5, if EPTP bit 6 is set, else ignored */
 #define EPT_DIRTY FMT_BIT(9)        /* 29.3.5, leaf; if EPTP bit 6 is set, else ignored */
 #define EPT_X_USER FMT_BIT(10)      /* 29.3.2 execute access for user code, with mode-based execute control */
+#define EPT_SOFT_BIT 52             /* 29.3.2: bits 56:52 of a leaf are ignored */
 #define EPT_SUPPRESS_VE FMT_BIT(63) /* 26.5.7.1: violations by this entry exit, they do not become #VE */
 #define EPT_ADDRESS FMT_FIELD(51, 12)
 
@@ -30,7 +31,7 @@ enum { EPT_UC = 0, EPT_WC = 1, EPT_WB = 6 }; /* 29.3.7.2 */
 #define EPT_FORMAT(id_, bits_, levels_)                                                                                \
     {                                                                                                                  \
         .id = ASPACE_FMT_##id_, .family = FMT_EPT, .input_bits = (bits_), .output_bits = 52, .stage2 = true,           \
-        .has_user = true, .leaf_levels = FMT_LEAF_4K_2M_1G, levels_                                                    \
+        .has_user = true, .leaf_levels = FMT_LEAF_4K_2M_1G, .soft_shift = EPT_SOFT_BIT, levels_                        \
     }
 #define FMT_INIT_X86_EPT4 EPT_FORMAT(X86_EPT4, 48, FMT_LEVELS4(9))
 #define FMT_INIT_X86_EPT5 EPT_FORMAT(X86_EPT5, 57, FMT_LEVELS5(9))

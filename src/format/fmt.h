@@ -34,6 +34,7 @@ struct fmt {
     uint8_t root_order;  /* the root is 2^root_order frames, aligned to its size */
     uint8_t leaf_levels; /* bit n: a leaf may be at level n */
     uint8_t run_lg2;     /* log2 of entries in a contiguous run at level 0; 0 if there are none */
+    uint8_t soft_shift;  /* two bits of a leaf of any level that the MMU ignores begin here: the engine's (pt/slot.h) */
     bool stage2;
     bool has_user;                 /* tells user from privileged */
     bool upper_half;               /* input addresses are signed: the upper half of the root is the kernel's */

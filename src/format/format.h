@@ -150,6 +150,17 @@ FMT_INLINE uint64_t fmt_with_rights(const struct fmt *F, const struct fmt_ctx *C
     FMT_DISPATCH(with_rights, F, C, level, e, rights);
 }
 
+/* The engine's two bits of a leaf. They stay through every change below and above; split and join keep them too. */
+FMT_INLINE unsigned fmt_soft(const struct fmt *F, uint64_t e)
+{
+    return (unsigned)(e >> F->soft_shift) & 3u;
+}
+
+FMT_INLINE uint64_t fmt_with_soft(const struct fmt *F, uint64_t e, unsigned soft)
+{
+    return (e & ~(UINT64_C(3) << F->soft_shift)) | (uint64_t)soft << F->soft_shift;
+}
+
 FMT_INLINE bool fmt_accessed(const struct fmt *F, uint64_t e)
 {
     FMT_DISPATCH(accessed, F, e);

@@ -20,14 +20,15 @@
 #define LOONGARCH_MAT_CC FMT_BIT(4)        /* 5.2, 5.4.2: memory access type 1, coherent cached */
 #define LOONGARCH_MAT_WUC FMT_BIT(5)       /* 2, weakly ordered uncached; 0 is strongly ordered uncached (SUC) */
 #define LOONGARCH_MAT FMT_FIELD(5, 4)
-#define LOONGARCH_HUGE FMT_BIT(6)      /* 5.4.5: H of a directory entry */
-#define LOONGARCH_G FMT_BIT(6)         /* 5.4.2: holds for every ASID; leaf at level 0 */
-#define LOONGARCH_HUGE_G FMT_BIT(12)   /* 5.4.5: the same in a huge leaf */
-#define LOONGARCH_P FMT_BIT(7)         /* 5.4.5: the page exists */
-#define LOONGARCH_W FMT_BIT(8)         /* 5.4.5: the page may be written */
-#define LOONGARCH_SW_DIRTY FMT_BIT(10) /* 5.4.5: bits 11:9 of a leaf have no meaning */
-#define LOONGARCH_NR FMT_BIT(61)       /* 5.4.2: not readable */
-#define LOONGARCH_NX FMT_BIT(62)       /* 5.4.2: not executable */
+#define LOONGARCH_HUGE FMT_BIT(6)     /* 5.4.5: H of a directory entry */
+#define LOONGARCH_G FMT_BIT(6)        /* 5.4.2: holds for every ASID; leaf at level 0 */
+#define LOONGARCH_HUGE_G FMT_BIT(12)  /* 5.4.5: the same in a huge leaf */
+#define LOONGARCH_P FMT_BIT(7)        /* 5.4.5: the page exists */
+#define LOONGARCH_W FMT_BIT(8)        /* 5.4.5: the page may be written */
+#define LOONGARCH_SW_DIRTY FMT_BIT(9) /* 5.4.5: bits 11:9 of a leaf have no meaning */
+#define LOONGARCH_SOFT_BIT 10         /* two more of them */
+#define LOONGARCH_NR FMT_BIT(61)      /* 5.4.2: not readable */
+#define LOONGARCH_NX FMT_BIT(62)      /* 5.4.2: not executable */
 #define LOONGARCH_ADDRESS FMT_FIELD(47, 12)
 
 /* 7.5.9, 7.5.10: base and width of the table and of three directories, 64-bit entries; no hardware walker (bit 24). */
@@ -38,8 +39,8 @@
 #define LOONGARCH_FORMAT(id_, bits_, stage2_)                                                                          \
     {                                                                                                                  \
         .id = ASPACE_FMT_##id_, .family = FMT_LOONGARCH, .input_bits = (bits_), .output_bits = 48,                     \
-        .stage2 = (stage2_), .has_user = !(stage2_), .leaf_levels = FMT_LEAF_4K_2M_1G, .break_before_make = true,      \
-        FMT_LEVELS4((stage2_) ? 9 : 8)                                                                                 \
+        .stage2 = (stage2_), .has_user = !(stage2_), .leaf_levels = FMT_LEAF_4K_2M_1G,                                 \
+        .soft_shift = LOONGARCH_SOFT_BIT, .break_before_make = true, FMT_LEVELS4((stage2_) ? 9 : 8)                    \
     }
 #define FMT_INIT_LOONGARCH_S1 LOONGARCH_FORMAT(LOONGARCH_S1, 47, false)
 #define FMT_INIT_LOONGARCH_S2 LOONGARCH_FORMAT(LOONGARCH_S2, 48, true)

@@ -19,6 +19,7 @@
 #define RISCV_G FMT_BIT(5) /* same: global, holds for every ASID */
 #define RISCV_A FMT_BIT(6) /* same: accessed; zero faults unless hardware sets it (Svadu) */
 #define RISCV_D FMT_BIT(7) /* same: dirty; a store with zero faults unless hardware sets it (Svadu) */
+#define RISCV_SOFT_BIT 8   /* same: RSW, bits 9:8 are for software */
 #define RISCV_PPN_SHIFT 10 /* Sv39: bits 53:10 are the frame number */
 #define RISCV_PPN FMT_FIELD(53, 10)
 #define RISCV_PBMT_NC FMT_BIT(61)     /* Svpbmt: bits 62:61 = 1, non-cacheable, idempotent, weakly ordered */
@@ -39,7 +40,7 @@
     {                                                                                                                  \
         .id = ASPACE_FMT_##id_, .family = FMT_RISCV, .input_bits = (bits_), .output_bits = 56,                         \
         .root_order = (stage2_) ? 2 : 0, .stage2 = (stage2_), .has_user = !(stage2_), .leaf_levels = (leaves_),        \
-        .run_lg2 = 4, .upper_half = !(stage2_), levels_                                                                \
+        .run_lg2 = 4, .soft_shift = RISCV_SOFT_BIT, .upper_half = !(stage2_), levels_                                  \
     }
 /* H: the root of the second stage is 16 KiB, indexed by two more bits. A leaf may be at every level. */
 #define FMT_INIT_RISCV_SV39X4 RISCV_FORMAT(RISCV_SV39X4, 41, true, 0x7, FMT_LEVELS3(11))

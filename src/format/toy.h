@@ -18,11 +18,12 @@
 #define TOY_ATTR_SHIFT 58 /* enum aspace_attr */
 #define TOY_ATTR FMT_FIELD(60, 58)
 #define TOY_RUN FMT_BIT(61)
+#define TOY_SOFT_BIT 62
 
 #define FMT_INIT_TOY                                                                                                   \
     {                                                                                                                  \
         .id = ASPACE_FMT_TOY, .family = FMT_TOY, .levels = 3, .input_bits = 18, .output_bits = 40, .leaf_levels = 7,   \
-        .run_lg2 = 1, .has_user = true, .bits = {2, 2, 2}, .shift = {                                                  \
+        .run_lg2 = 1, .soft_shift = TOY_SOFT_BIT, .has_user = true, .bits = {2, 2, 2}, .shift = {                      \
             12,                                                                                                        \
             14,                                                                                                        \
             16                                                                                                         \

@@ -22,6 +22,7 @@
 #define X86_PAT_SMALL FMT_BIT(7)  /* SDM 4.9.2, APM 7.8.2: bit 2 of the PAT index at level 0 */
 #define X86_PAT_LARGE FMT_BIT(12) /* SDM 4.9.2, APM 7.8.2: bit 2 of the PAT index in a large leaf */
 #define X86_G FMT_BIT(8)          /* SDM 4.10.2.4, APM 5.5.1: global, outlives a change of CR3; leaf */
+#define X86_SOFT_BIT 9            /* SDM 4.5, APM 5.4.1: bits 11:9 are ignored (11 not with HLAT paging) */
 #define X86_NX FMT_BIT(63)        /* SDM 4.6, APM 5.6.1: no execution; reserved unless EFER.NXE */
 #define X86_ADDRESS FMT_FIELD(51, 12)
 
@@ -32,7 +33,8 @@ enum { X86_UC = 0, X86_WC = 1, X86_WB = 6 };         /* SDM 12.12.2, APM 7.8.1: 
 #define X86_FORMAT(id_, bits_, nested_, levels_)                                                                       \
     {                                                                                                                  \
         .id = ASPACE_FMT_##id_, .family = FMT_X86, .input_bits = (bits_), .output_bits = 52, .stage2 = (nested_),      \
-        .has_user = !(nested_), .upper_half = !(nested_), .leaf_levels = FMT_LEAF_4K_2M_1G, levels_                    \
+        .has_user = !(nested_), .upper_half = !(nested_), .leaf_levels = FMT_LEAF_4K_2M_1G,                            \
+        .soft_shift = X86_SOFT_BIT, levels_                                                                            \
     }
 #define FMT_INIT_X86_NPT4 X86_FORMAT(X86_NPT4, 48, true, FMT_LEVELS4(9))
 #define FMT_INIT_X86_NPT5 X86_FORMAT(X86_NPT5, 57, true, FMT_LEVELS5(9))

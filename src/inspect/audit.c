@@ -186,7 +186,8 @@ static bool check_frame(struct audit *a, const struct spot *p, aspace_pa_t pa)
 static void note_frame(struct audit *a, const struct spot *p, aspace_pa_t pa)
 {
     uint64_t span = spot_span(a, p);
-    if (!(p->area->flags & AREA_OWNED))
+    enum frame_owner owner = area_frame_owner(p->area, slot_soft(a->F, p->n->level, p->e));
+    if (owner != FRAME_UNIQUE && owner != FRAME_COUNTED)
         return;
     a->frames += span >> 12;
     a->pa_lo = pa < a->pa_lo ? pa : a->pa_lo;
@@ -197,7 +198,8 @@ static void check_parked(struct audit *a, const struct spot *p)
 {
     aspace_pa_t pa = slot_parked_pa(a->F, p->e);
     uint64_t state = p->e & SLOT_PARKED_STATE;
-    uint32_t rights = area_leaf_rights(p->area, VALUE_RIGHTS(p->value));
+    unsigned soft = slot_soft(a->F, p->n->level, p->e);
+    uint32_t rights = area_leaf_rights(p->area, soft, VALUE_RIGHTS(p->value));
     note_frame(a, p, pa);
     if (!check_frame(a, p, pa))
         return;
@@ -205,7 +207,8 @@ static void check_parked(struct audit *a, const struct spot *p)
         bad_spot(a, p, "a parked frame with wrong bits");
     else if (SLOT_PARKED_RIGHTS(p->e) & ~(uint32_t)p->area->max_rights)
         bad_spot(a, p, "parked with more rights than the area's maximum");
-    else if (rights && !(p->area->flags & AREA_CUSTOM)) /* a backend may have given less than what is left */
+    else if (rights &&
+             area_frame_owner(p->area, soft) != FRAME_BACKEND) /* a backend may have given less than what is left */
         bad_spot(a, p, "parked, though the area has rights");
 }
 
@@ -233,20 +236,21 @@ static uint64_t essence(const struct audit *a, unsigned level, uint64_t e, unsig
 {
     if (!level && a->F->run_lg2 && fmt_in_run(a->F, e))
         e = fmt_unrun(a->F, e, i);
-    return fmt_with_ad(a->F, e, true, true);
+    return fmt_with_soft(a->F, fmt_with_ad(a->F, e, true, true), 0);
 }
 
 static void check_leaf(struct audit *a, const struct spot *p)
 {
     unsigned level = p->n->level;
     aspace_pa_t pa = fmt_output(a->F, a->C, level, p->e, p->i);
-    uint32_t rights = area_leaf_rights(p->area, VALUE_RIGHTS(p->value)), has = fmt_leaf_rights(a->F, a->C, p->e);
+    unsigned soft = fmt_soft(a->F, p->e);
+    uint32_t rights = area_leaf_rights(p->area, soft, VALUE_RIGHTS(p->value)), has = fmt_leaf_rights(a->F, a->C, p->e);
     note_frame(a, p, pa);
     if (!check_frame(a, p, pa))
         return;
     if (!level && a->F->run_lg2 && fmt_in_run(a->F, p->e) && !check_run(a, p, pa))
         return;
-    if (p->area->flags & AREA_CUSTOM ? has & ~rights : has != rights) {
+    if (area_frame_owner(p->area, soft) == FRAME_BACKEND ? has & ~rights : has != rights) {
         begin_spot(a, p);
         text_rights(&a->t, "permits ", has);
         text_rights(&a->t, ", not ", rights);

@@ -23,6 +23,8 @@ static void sum_cpus(const struct pt *pt, struct aspace_counters *sum)
         sum->splits += seam_load(&c->splits);
         sum->collapses += seam_load(&c->collapses);
         sum->migrations += seam_load(&c->migrations);
+        sum->cow_copies += seam_load(&c->cow_copies);
+        sum->cow_takes += seam_load(&c->cow_takes);
         sum->retries += seam_load(&c->retries);
     }
     /* One CPU may lose what another gained, and the two were read at different times. */

@@ -10,15 +10,19 @@
 #include "sync/host.h"
 
 enum {
-    AREA_OWNED = 1u << 0,  /* present leaves own their frames: freed to the HAL when unmapped */
-    AREA_ZERO = 1u << 1,   /* unfilled pages are zero-filled frames of the default attribute */
-    AREA_HUGE = 1u << 2,   /* a fault may use a huge frame */
-    AREA_LINEAR = 1u << 3, /* present leaves are pa + (va - va_base) */
-    AREA_STATIC = 1u << 4, /* a fault never fills: ARMED slots change under the lock only */
-    AREA_CUSTOM = 1u << 5, /* the backend is told of every page released */
-    AREA_COUNT = 1u << 6,  /* faults are counted in the record */
-    AREA_ROM = 1u << 7,    /* leaves never get the write right */
+    AREA_OWNED = 1u << 0,   /* present leaves own their frames: freed to the HAL when unmapped */
+    AREA_ZERO = 1u << 1,    /* unfilled pages are zero-filled frames of the default attribute */
+    AREA_HUGE = 1u << 2,    /* a fault may use a huge frame */
+    AREA_LINEAR = 1u << 3,  /* present leaves are pa + (va - va_base) */
+    AREA_STATIC = 1u << 4,  /* a fault never fills: ARMED slots change under the lock only */
+    AREA_CUSTOM = 1u << 5,  /* the backend is told of every page released */
+    AREA_COUNT = 1u << 6,   /* faults are counted in the record */
+    AREA_ROM = 1u << 7,     /* leaves never get the write right */
+    AREA_PRIVATE = 1u << 8, /* CUSTOM: the backend's pages are copied before they are written */
 };
+
+/* Who frees a frame that is no longer mapped. */
+enum frame_owner { FRAME_BORROWED, FRAME_BACKEND, FRAME_UNIQUE, FRAME_COUNTED };
 
 /* What faults and lookups read is in the first line. */
 struct area {
@@ -30,7 +34,8 @@ struct area {
     const struct aspace_backend *backend;
     void *ctx;
     uint8_t kind, max_rights, attr, fork;
-    uint8_t flags, max_level;
+    uint8_t max_level;
+    uint16_t flags;
 
     /* A line of its own: faults and lookups read the one above, each unmap of a part of the area writes this one. */
     uint64_t pages __attribute__((aligned(64))); /* 4 KiB pages still mapped or awaiting release; 0: the record dies */
@@ -39,6 +44,7 @@ struct area {
     const struct aspace_doorbell *doorbells;
     uint32_t doorbell_count;
     uint32_t index;
+    struct area *twin;      /* during a fork: the record that stands for this one on the other side */
     struct area *next_dead; /* on the list of a CPU, or of an operation */
 } __attribute__((aligned(128)));
 _Static_assert(sizeof(struct area) == 128, "thirty-one records and a header share a page");
@@ -75,10 +81,21 @@ static inline uint64_t area_how(const struct area *area)
     return (plain ? SLOT_ZERO : 0) | (area->flags & AREA_HUGE ? SLOT_HUGE : 0);
 }
 
-/* Rights of a leaf where the value says `rights`. */
-static inline uint32_t area_leaf_rights(const struct area *area, uint32_t rights)
+/* Of a leaf or parked slot with these soft bits. */
+static inline enum frame_owner area_frame_owner(const struct area *area, unsigned soft)
 {
-    return area->flags & AREA_ROM ? rights & ~(uint32_t)ASPACE_W : rights;
+    if (soft & SOFT_COUNTED)
+        return FRAME_COUNTED;
+    if (soft & SOFT_OWN || area->flags & AREA_OWNED)
+        return FRAME_UNIQUE;
+    return area->flags & AREA_CUSTOM ? FRAME_BACKEND : FRAME_BORROWED;
+}
+
+/* Rights of a leaf where the value says `rights`: a page that must be copied before it is written lacks one. */
+static inline uint32_t area_leaf_rights(const struct area *area, unsigned soft, uint32_t rights)
+{
+    bool copied = soft & SOFT_COUNTED || (area->flags & AREA_PRIVATE && !soft);
+    return copied || area->flags & AREA_ROM ? rights & ~(uint32_t)ASPACE_W : rights;
 }
 
 /* Give cached indices and empty record pages back: no other call may be in progress on the host. */

@@ -4,6 +4,7 @@
  * everything that can be needed is in op->pages and in the gather's reserve. Nothing here can fail.
  */
 #include "pt/op.h"
+#include "pt/shares.h"
 
 struct node *op_take_page(struct op *op)
 {
@@ -72,6 +73,12 @@ static bool breaks(const struct op *op)
 
 /* ---------------------------------------------------------------------------------------------------- opening (T8) */
 
+/* The frame of a LEAF or PARKED slot. */
+static aspace_pa_t leaf_pa(const struct op *op, const struct node *n, unsigned i, uint64_t e)
+{
+    return fmt_present(op->F, n->level, e) ? fmt_output(op->F, op->C, n->level, e, i) : slot_parked_pa(op->F, e);
+}
+
 static void fill_split(struct op *op, struct node *child, uint64_t e)
 {
     const struct fmt *F = op->F;
@@ -109,6 +116,8 @@ static void split_leaf(struct op *op, struct node *n, unsigned i, struct node *c
         } while (!slot_cas(slot, &e, table));
         op_clean(op, slot, 1);
     }
+    if (slot_soft(op->F, n->level, e) & SOFT_COUNTED)
+        shares_split(op->pt->host, leaf_pa(op, n, i, e), level_order(op->F, n->level));
     COUNT(pt_this_cpu(op->pt)->splits, 1);
 }
 
@@ -181,8 +190,8 @@ static uint64_t page_index(const struct area *area, aspace_va_t va)
     return (va - area->va_base) >> 12;
 }
 
-/* Give up what a slot of an OWNED or CUSTOM area held. Returns the pages that the operation takes back: those of CUSTOM
- * areas are taken back when the backend has been told. */
+/* Give up what a slot of an OWNED or CUSTOM area held. Returns the pages that the operation takes back: those of a
+ * backend are taken back when it has been told. */
 static uint64_t give_up(struct op *op, const struct node *n, unsigned i, uint64_t old, aspace_va_t va)
 {
     const struct fmt *F = op->F;
@@ -193,15 +202,14 @@ static uint64_t give_up(struct op *op, const struct node *n, unsigned i, uint64_
         return 1ull << order;
     if (present)
         gather_flush_range(&op->g, va, va + slot_span(F, n->level), n->level, 1);
-    aspace_pa_t pa = present ? fmt_output(F, op->C, n->level, old, i) : slot_parked_pa(F, old);
-    if (area->flags & AREA_CUSTOM) {
-        gather_custom(&op->g, area, page_index(area, va), pa, order);
-        return 0;
+    aspace_pa_t pa = leaf_pa(op, n, i, old);
+    switch (area_frame_owner(area, slot_soft(F, n->level, old))) {
+    case FRAME_BACKEND: gather_custom(&op->g, area, page_index(area, va), pa, order); return 0;
+    case FRAME_UNIQUE: gather_frame(&op->g, pa, order); break;
+    case FRAME_COUNTED: gather_counted(&op->g, pa, order); break;
+    case FRAME_BORROWED: return 1ull << order;
     }
-    if (area->flags & AREA_OWNED) {
-        gather_frame(&op->g, pa, order);
-        pt_account_frames(op->pt, -((int64_t)1 << order));
-    }
+    pt_account_frames(op->pt, -((int64_t)1 << order));
     return 1ull << order;
 }
 
@@ -350,6 +358,7 @@ void op_commit_unmap(struct op *op, struct node *n, aspace_va_t va, aspace_va_t 
 static uint64_t unpark(const struct op *op, const struct area *area, unsigned level, uint64_t e, uint32_t rights)
 {
     uint64_t leaf = fmt_leaf(op->F, op->C, level, rights, area->attr) | fmt_addr_bits(op->F, slot_parked_pa(op->F, e));
+    leaf = fmt_with_soft(op->F, leaf, slot_soft(op->F, level, e));
     return op->C->features & ASPACE_FEAT_AD ? fmt_with_ad(op->F, leaf, e & SLOT_PARKED_A, e & SLOT_PARKED_D) : leaf;
 }
 
@@ -365,14 +374,16 @@ static void sync_icache(const struct op *op, aspace_pa_t pa, unsigned level)
 static uint64_t protected_slot(const struct op *op, const struct node *n, unsigned i, uint64_t e, value_t v)
 {
     const struct area *area = value_area(op->pt->host, v);
-    uint32_t rights = area_leaf_rights(area, VALUE_RIGHTS(v));
+    unsigned soft = slot_soft(op->F, n->level, e);
+    uint32_t rights = area_leaf_rights(area, soft, VALUE_RIGHTS(v));
+    bool backend = area_frame_owner(area, soft) == FRAME_BACKEND;
     switch (slot_kind(op->F, n->level, e)) {
     case SLOT_LEAF:
-        if (area->flags & AREA_CUSTOM)
+        if (backend)
             rights &= fmt_leaf_rights(op->F, op->C, e);
         return rights ? fmt_with_rights(op->F, op->C, n->level, e, rights) : slot_park(op->F, op->C, n->level, e, i);
     case SLOT_PARKED:
-        if (area->flags & AREA_CUSTOM)
+        if (backend)
             rights &= SLOT_PARKED_RIGHTS(e);
         return rights ? unpark(op, area, n->level, e, rights) : e;
     default: /* ARMED, or BUSY by R3 */ return slot_armed(op->C, n->level, v, area_how(area));
@@ -416,8 +427,8 @@ static unsigned protect_alike(struct op *op, struct node *n, struct seg g, value
 {
     const struct area *area = value_area(op->pt->host, v);
     const struct fmt *F = op->F;
-    uint32_t rights = area_leaf_rights(area, VALUE_RIGHTS(v));
     uint64_t *slots = node_slots(n), e = slot_load(slots + g.lo), flags = 0;
+    uint32_t rights = area_leaf_rights(area, slot_soft(F, 0, e), VALUE_RIGHTS(v));
     if (!rights || (area->flags & AREA_CUSTOM) || !fmt_present(F, 0, e))
         return g.lo;
     bool hardware = op->C->features & ASPACE_FEAT_AD;

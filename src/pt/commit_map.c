@@ -48,7 +48,7 @@ static inline uint64_t linear_pa(const struct pt_map *m, aspace_va_t va)
 static uint64_t leaf_for(const struct pt *pt, const struct pt_map *m, unsigned level, aspace_pa_t pa)
 {
     const struct area *area = m->area;
-    uint32_t rights = area_leaf_rights(area, VALUE_RIGHTS(m->value));
+    uint32_t rights = area_leaf_rights(area, 0, VALUE_RIGHTS(m->value));
     if (!rights)
         return slot_parked(pt->F, &pt->C, level, pa, 0);
     return fmt_leaf(pt->F, &pt->C, level, rights, area->attr) | fmt_addr_bits(pt->F, pa);

@@ -8,9 +8,10 @@
 #include <aspace/backend.h>
 
 #include "pt/gather.h"
+#include "pt/shares.h"
 #include "pt/walk.h"
 
-enum item { ITEM_FRAME, ITEM_CUSTOM, ITEM_TABLE, ITEM_PAGE };
+enum item { ITEM_FRAME, ITEM_COUNTED, ITEM_CUSTOM, ITEM_TABLE, ITEM_PAGE };
 enum { PAGE_WORDS = 511, FREE_BATCH = 64, DUE = 64, POLL_EVERY = 15 };
 
 #define ITEM_TYPE(w) ((enum item)((w)&7))
@@ -46,6 +47,11 @@ static uint64_t *item_room(struct gather *g, unsigned words)
 void gather_frame(struct gather *g, aspace_pa_t pa, unsigned order)
 {
     *item_room(g, 1) = pa | (uint64_t)order << 3 | ITEM_FRAME;
+}
+
+void gather_counted(struct gather *g, aspace_pa_t pa, unsigned order)
+{
+    *item_room(g, 1) = pa | (uint64_t)order << 3 | ITEM_COUNTED;
 }
 
 void gather_custom(struct gather *g, const struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned order)
@@ -244,12 +250,14 @@ static inline __attribute__((always_inline)) int64_t harvest_leaf_fmt(const stru
         uint64_t e = slot_peek(slots + i);
         if (e == armed)
             continue;
-        if (LIKELY(fmt_present(F, 0, e)))
-            free_frame(f, fmt_output(F, &pt->C, 0, e, i), 0);
-        else if (slot_absent_kind(e) == SLOT_PARKED)
-            free_frame(f, slot_parked_pa(F, e), 0);
-        else
+        bool present = fmt_present(F, 0, e);
+        if (UNLIKELY(!present && slot_absent_kind(e) != SLOT_PARKED))
             continue;
+        aspace_pa_t pa = present ? fmt_output(F, &pt->C, 0, e, i) : slot_parked_pa(F, e);
+        if (UNLIKELY(slot_soft(F, 0, e)))
+            shares_drop(f->host, pa, 0);
+        else
+            free_frame(f, pa, 0);
         freed++;
     }
     return freed;
@@ -271,13 +279,18 @@ static void harvest_slot(struct pt *pt, struct node *n, unsigned i, aspace_va_t 
 {
     struct area *area = value_area(pt->host, node_value(n, i));
     unsigned order = level_order(pt->F, n->level);
-    aspace_pa_t pa = filled_pa(pt, n, i, slot_peek(node_slots(n) + i));
-    if (pa != ASPACE_PA_NONE && area->flags & AREA_OWNED) {
-        free_frame(f, pa, order);
-        pt_account_frames(pt, -((int64_t)1 << order));
-    } else if (pa != ASPACE_PA_NONE && area->flags & AREA_CUSTOM) {
-        release_custom(area, (va - area->va_base) >> 12, pa, order);
+    uint64_t e = slot_peek(node_slots(n) + i);
+    aspace_pa_t pa = filled_pa(pt, n, i, e);
+    enum frame_owner owner =
+        pa == ASPACE_PA_NONE ? FRAME_BORROWED : area_frame_owner(area, slot_soft(pt->F, n->level, e));
+    switch (owner) {
+    case FRAME_UNIQUE: free_frame(f, pa, order); break;
+    case FRAME_COUNTED: shares_drop(f->host, pa, order); break;
+    case FRAME_BACKEND: release_custom(area, (va - area->va_base) >> 12, pa, order); break;
+    case FRAME_BORROWED: break;
     }
+    if (owner == FRAME_UNIQUE || owner == FRAME_COUNTED)
+        pt_account_frames(pt, -((int64_t)1 << order));
     area_put_pages(pt->host, area, 1ull << order);
 }
 
@@ -329,6 +342,7 @@ static void release_page(struct aspace_host *host, struct node *page)
     for (; w < end; w++) {
         switch (ITEM_TYPE(*w)) {
         case ITEM_FRAME: free_frame(&f, ITEM_PA(*w), ITEM_ORDER(*w)); break;
+        case ITEM_COUNTED: shares_drop(host, ITEM_PA(*w), ITEM_ORDER(*w)); break;
         case ITEM_CUSTOM: {
             struct area *area = area_get(host, (uint32_t)(w[1] >> 40));
             release_custom(area, w[1] & ((1ull << 40) - 1), ITEM_PA(*w), ITEM_ORDER(*w));
@@ -462,23 +476,28 @@ static struct node *limbo_page(struct aspace_host *host)
         struct node *page = pool_alloc(host);
         if (!page)
             page = pool_alloc_emergency(host);
-        if (page) {
-            page->count = 0;
+        if (page)
             return page;
-        }
         limbo_drain_wait(host);
     }
 }
 
-static void defer(struct aspace_host *host, const uint64_t *words, unsigned n)
+static void defer(struct aspace_host *host, struct gather *g)
 {
+    const uint64_t *words = g->items;
+    unsigned n = g->n;
     struct host_cpu *c = host_this_cpu(host);
     seam_lock(&c->limbo_lock, host_lock_tag());
     if (c->limbo_open && c->limbo_open->count + n > PAGE_WORDS)
         close_open(host, c);
     if (!c->limbo_open) {
         seam_unlock(&c->limbo_lock);
-        struct node *page = limbo_page(host);
+        struct node *page = g->reserve;
+        if (page)
+            g->reserve = page->next;
+        else
+            page = limbo_page(host);
+        page->count = 0;
         seam_lock(&c->limbo_lock, host_lock_tag());
         ASSERT(!c->limbo_open); /* only this CPU opens one, and nothing that is released does */
         c->limbo_open = page;
@@ -514,7 +533,7 @@ void gather_finish(struct gather *g)
     if ((g->n || g->pages || g->dead) && !seam_load(&g->pt->deferred))
         seam_store(&g->pt->deferred, 1);
     if (g->n)
-        defer(host, g->items, g->n);
+        defer(host, g);
     if (g->pages)
         defer_pages(host, g->pages);
     if (g->dead)

@@ -65,6 +65,18 @@ static inline void gather_flush_range(struct gather *g, aspace_va_t va, aspace_v
 /* The frame of a leaf of an OWNED area, to be freed; one word. */
 void gather_frame(struct gather *g, aspace_pa_t pa, unsigned order);
 
+/* The same of a frame that others may map too; one word. */
+void gather_counted(struct gather *g, aspace_pa_t pa, unsigned order);
+
+/* Either of them, by the soft bits of the slot. */
+static inline void gather_owned(struct gather *g, unsigned soft, aspace_pa_t pa, unsigned order)
+{
+    if (UNLIKELY(soft & SOFT_COUNTED))
+        gather_counted(g, pa, order);
+    else
+        gather_frame(g, pa, order);
+}
+
 /* The page of a CUSTOM area, to be given to its backend; two words. Its page count is taken back at the release. */
 void gather_custom(struct gather *g, const struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned order);
 

@@ -3,6 +3,7 @@
  * Operations on one leaf or one table: migrate, split, collapse, and the sweep of empty tables. They use the machinery
  * of range operations for locks, preparation and release.
  */
+#include "pt/gate.h"
 #include "pt/op.h"
 
 /* The node whose slot for va is not TABLE, or is at level `stop`. Not locked; inside the section. No descriptor is read
@@ -19,8 +20,7 @@ static struct node *find_node(const struct pt *pt, aspace_va_t va, unsigned stop
     return n;
 }
 
-/* Lock the node that holds the leaf (or other non-table) for va. */
-static struct node *lock_leaf_node(struct op *op, aspace_va_t va)
+struct node *op_lock_leaf(struct op *op, aspace_va_t va)
 {
     for (;;) {
         struct node *n = find_node(op->pt, va, 0);
@@ -35,25 +35,52 @@ static struct node *lock_leaf_node(struct op *op, aspace_va_t va)
 
 /* ---------------------------------------------------------------------------------------------------------- split */
 
+static int split_prepared(struct op *op, aspace_va_t va)
+{
+    const struct fmt *F = op->F;
+    struct node *n = op_lock_leaf(op, va);
+    unsigned i = slot_index(F, n->level, va);
+    enum slot_kind kind = slot_kind(F, n->level, slot_load(node_slots(n) + i));
+    if (kind != SLOT_LEAF && kind != SLOT_PARKED)
+        return ASPACE_E_NOT_MAPPED;
+    if (n->level)
+        op_open(op, n, i, va & ~(slot_span(F, n->level) - 1));
+    return ASPACE_E_OK;
+}
+
+static void split_begin(struct op *op, struct pt *pt, aspace_va_t va)
+{
+    op_init(op, pt, OP_PROTECT, va, va + 1);
+    op->need = 1;
+    op->tables = 1;
+    op->words = 0;
+    op->need_spill_root = false;
+}
+
 int pt_split(struct pt *pt, aspace_va_t va)
 {
     struct op op;
-    int rc;
-    op_init(&op, pt, OP_PROTECT, va, va + 1);
-    op.need = 1;
-    op.tables = 1;
-    op.words = 0;
-    op.need_spill_root = false;
-    rc = op_prepare(&op);
+    split_begin(&op, pt, va);
+    int rc = op_prepare(&op);
+    if (rc == ASPACE_E_OK) {
+        gate_enter(pt);
+        rc = split_prepared(&op, va);
+        op_end(&op);
+    }
+    op_fini(&op);
+    return rc;
+}
+
+int pt_split_in_fault(struct pt *pt, aspace_va_t va)
+{
+    struct op op;
+    split_begin(&op, pt, va);
+    op.in_fault = true;
+    int rc = op_prepare(&op);
     if (rc == ASPACE_E_OK) {
         smr_enter(pt->host);
-        struct node *n = lock_leaf_node(&op, va);
-        unsigned i = slot_index(pt->F, n->level, va);
-        enum slot_kind kind = slot_kind(pt->F, n->level, slot_load(node_slots(n) + i));
-        if (kind != SLOT_LEAF && kind != SLOT_PARKED)
-            rc = ASPACE_E_NOT_MAPPED;
-        else if (n->level)
-            op_open(&op, n, i, va & ~(slot_span(pt->F, n->level) - 1));
+        if (gate_is_open(pt))
+            rc = split_prepared(&op, va);
         op_end(&op);
     }
     op_fini(&op);
@@ -72,7 +99,8 @@ static int move_page(struct op *op, struct node *n, aspace_va_t va, aspace_pa_t 
     enum slot_kind kind = slot_kind(F, n->level, e);
     if (kind != SLOT_LEAF && kind != SLOT_PARKED)
         return ASPACE_E_NOT_MAPPED;
-    if (!(value_area(op->pt->host, node_value(n, i))->flags & AREA_OWNED))
+    enum frame_owner owner = area_frame_owner(value_area(op->pt->host, node_value(n, i)), slot_soft(F, n->level, e));
+    if (owner != FRAME_UNIQUE && owner != FRAME_COUNTED)
         return ASPACE_E_UNSUPPORTED;
     e = slot_xchg(slot, op_busy(op, n->level));
     bool present = fmt_present(F, n->level, e);
@@ -81,14 +109,11 @@ static int move_page(struct op *op, struct node *n, aspace_va_t va, aspace_pa_t 
         gather_flush_range(&op->g, va & ~(span - 1), (va & ~(span - 1)) + span, n->level, 1);
     gather_flush(&op->g);
     memcpy(aspace_phys_to_virt(new_pa), aspace_phys_to_virt(old), span);
-    uint64_t addr = fmt_addr_bits(F, old) ^ fmt_addr_bits(F, new_pa);
-    if (!present)
-        addr = old ^ new_pa;
-    else if (fmt_leaf_rights(F, op->C, e) & ASPACE_X && op->pt->host->hal->icache_sync)
+    if (VALUE_RIGHTS(node_value(n, i)) & ASPACE_X && op->pt->host->hal->icache_sync)
         op->pt->host->hal->icache_sync(op->pt->host->ctx, new_pa, span);
-    slot_publish(slot, e ^ addr);
+    slot_publish(slot, pt_with_frame(op->pt, n->level, node_value(n, i), e, new_pa));
     op_clean(op, slot, 1);
-    gather_frame(&op->g, old, level_order(F, n->level));
+    gather_owned(&op->g, slot_soft(F, n->level, e), old, level_order(F, n->level));
     COUNT(pt_this_cpu(op->pt)->migrations, 1);
     return ASPACE_E_OK;
 }
@@ -118,8 +143,8 @@ int pt_migrate(struct pt *pt, aspace_va_t va, aspace_pa_t new_pa)
         if (frame == ASPACE_PA_NONE)
             return ASPACE_E_NO_MEMORY;
         op_init(&op, pt, OP_PROTECT, va, va + 1);
-        smr_enter(pt->host);
-        struct node *n = lock_leaf_node(&op, va);
+        gate_enter(pt);
+        struct node *n = op_lock_leaf(&op, va);
         int rc = n->level == level ? move_page(&op, n, va, frame) : ASPACE_E_RETRY;
         op_end(&op);
         op_fini(&op);
@@ -199,7 +224,7 @@ static void drop_child(struct op *op, struct collapse *c)
 static void install_huge(struct op *op, struct collapse *c, bool accessed, bool dirty)
 {
     unsigned level = c->parent->level;
-    uint32_t rights = area_leaf_rights(c->area, VALUE_RIGHTS(c->value));
+    uint32_t rights = area_leaf_rights(c->area, 0, VALUE_RIGHTS(c->value));
     uint64_t leaf = fmt_leaf(op->F, op->C, level, rights, c->area->attr) | fmt_addr_bits(op->F, c->pa);
     if (op->C->features & ASPACE_FEAT_AD)
         leaf = fmt_with_ad(op->F, leaf, accessed, dirty);
@@ -257,9 +282,9 @@ static int collapse_owned(struct op *op, struct collapse *c)
         memcpy(to + k * span, aspace_phys_to_virt(slot_parked_pa(F, e)), span);
         accessed |= (e & SLOT_PARKED_A) != 0;
         dirty |= (e & SLOT_PARKED_D) != 0;
-        gather_frame(&op->g, slot_parked_pa(F, e), order);
+        gather_owned(&op->g, slot_soft(F, level, e), slot_parked_pa(F, e), order);
     }
-    if (area_leaf_rights(c->area, VALUE_RIGHTS(c->value)) & ASPACE_X && op->pt->host->hal->icache_sync)
+    if (VALUE_RIGHTS(c->value) & ASPACE_X && op->pt->host->hal->icache_sync)
         op->pt->host->hal->icache_sync(op->pt->host->ctx, c->pa, slot_span(F, c->parent->level));
     op_give_page(op, page);
     install_huge(op, c, accessed, dirty);
@@ -296,7 +321,7 @@ int pt_collapse(struct pt *pt, aspace_va_t va, unsigned level)
         op.need_spill_root = node_dense_order(pt->F, level) != 0;
         rc = op_prepare(&op);
         if (rc == ASPACE_E_OK) {
-            smr_enter(pt->host);
+            gate_enter(pt);
             c.pa = frame;
             rc = collapse_locked(&op, &c, level);
             if (rc == ASPACE_E_OK && c.area->flags & AREA_OWNED)
@@ -347,7 +372,7 @@ static bool sweep_one(struct pt *pt, aspace_va_t va, unsigned level)
     op.words = GATHER_WORDS + 2;
     op.need_spill_root = node_dense_order(pt->F, level) != 0;
     if (op_prepare(&op) == ASPACE_E_OK) {
-        smr_enter(pt->host);
+        gate_enter(pt);
         struct node *n = find_node(pt, va, level);
         done = n->level == level && sweep_child(&op, n, va);
         op_end(&op);

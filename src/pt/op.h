@@ -18,6 +18,7 @@ struct op {
     bool batch;       /* more than one range */
     bool lock_all;    /* R2: restarted too often, or a batch */
     bool clear_first; /* MAP: something must be unlinked, and flushed, before it is mapped over */
+    bool in_fault;    /* a caller's section may be around it: nothing is waited for */
     bool busied;      /* R3 was applied somewhere: put back on abort */
     uint8_t restarts;
     uint32_t tag;
@@ -86,6 +87,9 @@ struct node *op_take_page(struct op *op);                /* cannot fail: the pla
 void op_give_page(struct op *op, struct node *page);     /* back, unused or used up */
 struct node *op_new_node(struct op *op, unsigned level); /* a table to be, private, its slots undefined */
 void op_publish_table(struct op *op, struct node *n, unsigned i, const struct node *child);
+
+/* Lock the node that holds the LEAF, or whatever is no TABLE, for va. */
+struct node *op_lock_leaf(struct op *op, aspace_va_t va);
 
 /* plan.c: OK, OP_RESTART or an error, locks held in any case. */
 int op_plan(struct op *op, aspace_va_t va, aspace_va_t end);

@@ -66,7 +66,7 @@ static int check_protect(const struct op *op, value_t v)
     const struct area *area = value_area(op->pt->host, v);
     if (op->rights & ~(uint32_t)area->max_rights)
         return ASPACE_E_PERMISSION;
-    uint32_t leaf = area_leaf_rights(area, op->rights);
+    uint32_t leaf = area_leaf_rights(area, 0, op->rights);
     return leaf && !fmt_rights_ok(op->F, op->C, leaf) ? ASPACE_E_UNSUPPORTED : ASPACE_E_OK;
 }
 

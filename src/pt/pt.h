@@ -32,6 +32,7 @@ struct pt_cpu {
     aspace_va_t flush_va __attribute__((aligned(ASPACE_CACHE_LINE)));
     aspace_va_t flush_end;
     uint64_t splits, collapses;
+    uint64_t cow_copies, cow_takes;
 } __attribute__((aligned(ASPACE_CACHE_LINE)));
 _Static_assert(sizeof(struct pt_cpu) <= 256, "ASPACE_BYTES counts this much a CPU");
 
@@ -45,6 +46,7 @@ struct pt {
     uint16_t fault_around;
     const struct fmt *F;
     struct aspace_host *host;
+    uint32_t gate; /* CPU + 1 of the fork that is copying this table; 0: open (pt/gate.h) */
     struct fmt_ctx C;
     struct node *root;
     struct pt_cpu *cpu;

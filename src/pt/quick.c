@@ -4,6 +4,7 @@
  * for devices, small buffers and single large pages. The same locks and the same order as the general way (range.h),
  * without its plan: what needs a page, or meets something unusual, is left to it.
  */
+#include "pt/gate.h"
 #include "pt/range.h"
 #include "pt/walk.h"
 
@@ -34,7 +35,7 @@ static struct node *find_table(const struct pt *pt, aspace_va_t va, aspace_va_t 
 /* Locked, in a section, with room for one more segment; or NULL, and neither. */
 static struct node *enter(struct pt *pt, aspace_va_t va, aspace_va_t end)
 {
-    smr_enter(pt->host);
+    gate_enter(pt);
     struct node *n = find_table(pt, va, end);
     if (n) {
         seam_lock(&n->lock, host_lock_tag());
@@ -118,7 +119,8 @@ static void clear_owned(struct gather *gather, struct node *n, struct seg g, asp
             continue;
         if (present)
             gather_flush_range(gather, va, va + 4096, 0, 1);
-        gather_frame(gather, present ? fmt_output(F, &pt->C, 0, e, i) : slot_parked_pa(F, e), 0);
+        aspace_pa_t pa = present ? fmt_output(F, &pt->C, 0, e, i) : slot_parked_pa(F, e);
+        gather_owned(gather, slot_soft(F, 0, e), pa, 0);
         frames++;
     }
     if (frames)
@@ -141,7 +143,8 @@ static bool clear_large(struct gather *gather, struct node *n, unsigned i, const
     if (kind == SLOT_LEAF)
         gather_flush_range(gather, va, va + slot_span(F, level), level, 1);
     if (area->flags & AREA_OWNED && kind != SLOT_ARMED) {
-        gather_frame(gather, kind == SLOT_LEAF ? fmt_output(F, &pt->C, level, e, i) : slot_parked_pa(F, e), order);
+        aspace_pa_t pa = kind == SLOT_LEAF ? fmt_output(F, &pt->C, level, e, i) : slot_parked_pa(F, e);
+        gather_owned(gather, slot_soft(F, level, e), pa, order);
         pt_account_frames(pt, -((int64_t)1 << order));
     }
     return true;

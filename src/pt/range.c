@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Range operations from prepare to finish. */
+#include "pt/gate.h"
 #include "pt/op.h"
 
 void op_lock(struct op *op, struct node *n)
@@ -34,6 +35,7 @@ void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, as
     op->C = &pt->C;
     op->kind = kind;
     op->replace = op->batch = op->lock_all = op->clear_first = op->busied = false;
+    op->in_fault = false;
     op->restarts = 0;
     op->tag = host_lock_tag();
     op->rights = 0;
@@ -110,6 +112,8 @@ int op_prepare(struct op *op)
     }
     if (prepare_pages(op))
         return ASPACE_E_OK;
+    if (op->in_fault)
+        return ASPACE_E_NO_MEMORY;
     limbo_drain_wait(op->pt->host); /* what is deferred may be all that is missing */
     return prepare_pages(op) ? ASPACE_E_OK : ASPACE_E_NO_MEMORY;
 }
@@ -132,7 +136,7 @@ static int plan(struct op *op, struct pt_map *maps)
 static int op_begin(struct op *op, struct pt_map *maps)
 {
     for (;;) {
-        smr_enter(op->pt->host);
+        gate_enter(op->pt);
         int rc = plan(op, maps);
         if (LIKELY(rc == ASPACE_E_OK && prepared(op)))
             return ASPACE_E_OK;

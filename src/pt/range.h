@@ -85,6 +85,18 @@ int pt_migrate(struct pt *pt, aspace_va_t va, aspace_pa_t new_pa);
 int pt_collapse(struct pt *pt, aspace_va_t va, unsigned level);
 int pt_split(struct pt *pt, aspace_va_t va);
 
+/* For faults: may be inside a section of the caller's, so that nothing is waited for. Both are OK if there is nothing
+ * to be done any more: look again. */
+int pt_split_in_fault(struct pt *pt, aspace_va_t va);
+
+/* A write fault on a leaf that lacks the right although its area has it (T7): the sole mapping of the frame gets it
+ * back, any other a copy. OK, NO_MEMORY, QUOTA. */
+int pt_cow(struct pt *pt, aspace_va_t va);
+
+/* What a LEAF or PARKED entry e becomes with the frame pa, of which it is the only mapping: all rights that its value
+ * gives, accessed and dirty as they are. */
+uint64_t pt_with_frame(const struct pt *pt, unsigned level, value_t v, uint64_t e, aspace_pa_t pa);
+
 /* Worst-case tables for one operation on the range. */
 uint64_t pt_tables_needed(const struct fmt *F, aspace_va_t va, aspace_va_t end);
 

@@ -10,7 +10,7 @@
  *   63 62 61 60 59..56 55..52 51..44 43..40 39......16 15 14 13 12 11 10  9  8  7  6  5..3 2..0
  *    V  .  .  .    .      .   ones   rights area index                      H  Z  .  kind   0        ARMED
  *    V  .  .  .    .      .   ones    .     owner tag                       .  .  .  kind   0        BUSY
- *    V  .  D  A  rights  frame address 55..12, 51..12 inverted on x86 (L1TF) .  .  .  kind   0        PARKED
+ *    V  .  D  A  rights  frame address 55..12, 51..12 inverted on x86 (L1TF) soft .  kind   0        PARKED
  *
  * Z: plain zero-fill will do, H: a huge frame may be used: so that the common fault reads no area record. Bits 44-51 of
  * ARMED and BUSY are ones and PARKED is inverted because a not-present x86 entry is still fed to the L1 cache by
@@ -39,7 +39,16 @@ enum slot_kind { SLOT_EMPTY, SLOT_ARMED, SLOT_PARKED, SLOT_BUSY, SLOT_LEAF, SLOT
 #define SLOT_PARKED_A (1ull << 60)
 #define SLOT_PARKED_D (1ull << 61)
 #define SLOT_PARKED_RIGHTS(e) ((uint32_t)((e) >> 56) & 0xfu)
-#define SLOT_PARKED_STATE (0x3full << 56)
+#define SLOT_PARKED_SOFT_SHIFT 7
+#define SLOT_PARKED_STATE (0x3full << 56 | 3ull << SLOT_PARKED_SOFT_SHIFT)
+
+/*
+ * Whose frame a leaf or a PARKED slot holds, in the two bits of a present entry that the format leaves to software
+ * (fmt_soft). Neither: as the area says, unique for one that owns its frames, borrowed for any other. COUNTED: the
+ * frame may be mapped elsewhere too, pt/shares.h knows how often, and the leaf never has the write right. OWN: unique
+ * in an area whose other pages are borrowed.
+ */
+enum { SOFT_COUNTED = 1, SOFT_OWN = 2 };
 
 static inline __attribute__((always_inline)) enum slot_kind slot_absent_kind(uint64_t e)
 {
@@ -97,7 +106,14 @@ static inline uint64_t slot_parked(const struct fmt *F, const struct fmt_ctx *C,
 static inline uint64_t slot_park(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e, unsigned i)
 {
     uint64_t ad = (fmt_accessed(F, e) ? SLOT_PARKED_A : 0) | (fmt_dirty(F, e) ? SLOT_PARKED_D : 0);
+    ad |= (uint64_t)fmt_soft(F, e) << SLOT_PARKED_SOFT_SHIFT;
     return slot_parked(F, C, level, fmt_output(F, C, level, e, i), ad | (uint64_t)fmt_leaf_rights(F, C, e) << 56);
+}
+
+/* Of a LEAF or a PARKED slot. */
+static inline unsigned slot_soft(const struct fmt *F, unsigned level, uint64_t e)
+{
+    return fmt_present(F, level, e) ? fmt_soft(F, e) : (unsigned)(e >> SLOT_PARKED_SOFT_SHIFT) & 3u;
 }
 
 static inline aspace_pa_t slot_parked_pa(const struct fmt *F, uint64_t e)

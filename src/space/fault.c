@@ -6,6 +6,7 @@
  */
 #include <aspace/backend.h>
 
+#include "pt/gate.h"
 #include "pt/pool.h"
 #include "pt/walk.h"
 #include "space/space.h"
@@ -22,8 +23,9 @@ struct fault {
     struct walk w;
 };
 
-/* Beside the answers: look again. */
+/* Beside the answers: look again, and the same once the page has been copied. */
 #define FAULT_AGAIN ASPACE_FAULT_COUNT
+#define FAULT_COPY (ASPACE_FAULT_COUNT + 1)
 
 static enum aspace_fault_result answer(const struct fault *f, const struct area *area, enum aspace_fault_result r)
 {
@@ -278,11 +280,23 @@ static enum aspace_fault_result on_armed(struct fault *f)
     return r;
 }
 
+/* Under the lock, as rights are given: a protect that takes them from the area may find nothing to change in the leaf,
+ * and would be undone. */
+static bool publish_upgrade(struct fault *f, value_t v, uint64_t e)
+{
+    struct node *n = walk_node(f->pt, f->w.slots);
+    seam_lock(&n->lock, host_lock_tag());
+    bool done = !n->stale && node_value(n, f->w.index) == v && publish(f, e);
+    seam_unlock(&n->lock);
+    return done;
+}
+
 /* A backend gave the page fewer rights than the area has: it is asked again, and may give more for the same frame. */
-static enum aspace_fault_result upgrade(struct fault *f, const struct area *area, uint32_t rights)
+static enum aspace_fault_result upgrade(struct fault *f, const struct area *area, value_t v)
 {
     const struct pt *pt = f->pt;
     struct aspace_page page;
+    uint32_t rights = VALUE_RIGHTS(v);
     bool parked = f->w.kind == SLOT_PARKED;
     aspace_pa_t pa = parked ? slot_parked_pa(pt->F, f->w.e) : fmt_output(pt->F, &pt->C, f->w.level, f->w.e, f->w.index);
     enum aspace_fault_result r = ask_backend(f, area, f->w.level, rights, &page);
@@ -291,13 +305,11 @@ static enum aspace_fault_result upgrade(struct fault *f, const struct area *area
     uint32_t now = page.rights ? page.rights : rights;
     bool same =
         page.pa == pa && page.order == level_order(pt->F, f->w.level) && page_is_good(f, &page, f->w.level, rights);
-    if (same && publish(f, parked ? make_leaf(f, f->w.level, area, now, pa)
-                                  : fmt_with_rights(pt->F, &pt->C, f->w.level, f->w.e, now))) {
-        release_page(f, area, &page); /* the mapping holds one reference, not two */
-        return ASPACE_FAULT_DONE;
-    }
-    release_page(f, area, &page);
-    return same ? FAULT_AGAIN : answer(f, area, ASPACE_FAULT_BUS);
+    bool done = same && publish_upgrade(f, v,
+                                        parked ? make_leaf(f, f->w.level, area, now, pa)
+                                               : fmt_with_rights(pt->F, &pt->C, f->w.level, f->w.e, now));
+    release_page(f, area, &page); /* the mapping holds one reference, not two */
+    return done ? ASPACE_FAULT_DONE : same ? FAULT_AGAIN : answer(f, area, ASPACE_FAULT_BUS);
 }
 
 /* Accessed and dirty are kept by software where hardware does not, and a leaf may have been cleaned. */
@@ -322,8 +334,11 @@ static enum aspace_fault_result on_filled(struct fault *f)
     struct area *area = value_area(pt->host, g.value);
     if (f->need & ~VALUE_RIGHTS(g.value) || area->flags & AREA_ROM)
         return verdict(f, area);
-    if (area->flags & AREA_CUSTOM)
-        return upgrade(f, area, VALUE_RIGHTS(g.value));
+    unsigned soft = slot_soft(pt->F, f->w.level, f->w.e);
+    if (f->need & ASPACE_W && f->need & ~area_leaf_rights(area, soft, VALUE_RIGHTS(g.value)))
+        return FAULT_COPY;
+    if (area_frame_owner(area, soft) == FRAME_BACKEND)
+        return upgrade(f, area, g.value);
     return FAULT_AGAIN; /* a protect is between the slot and the segment */
 }
 
@@ -343,6 +358,13 @@ static enum aspace_fault_result on_slot(struct fault *f)
     }
 }
 
+/* Whether it has made the access possible the next look tells. Outside of the fault's section. */
+static enum aspace_fault_result copy(struct pt *pt, aspace_va_t va, bool *copied)
+{
+    *copied = pt_cow(pt, va) == ASPACE_E_OK;
+    return *copied ? FAULT_AGAIN : ASPACE_FAULT_NO_MEMORY;
+}
+
 /* Each round has a section of its own, so that a change in flight elsewhere never keeps a grace period from ending. */
 static __attribute__((noinline)) enum aspace_fault_result fault_general(struct aspace *s, aspace_va_t va,
                                                                         uint32_t access, struct aspace_fault_info *info)
@@ -351,17 +373,20 @@ static __attribute__((noinline)) enum aspace_fault_result fault_general(struct a
     struct fault f = {.s = s, .pt = pt, .va = va, .info = info};
     f.need = access & (pt->F->has_user ? 15u : 7u);
     enum aspace_fault_result r = FAULT_AGAIN;
+    bool copied = false;
     for (int round = 0; round < WALK_ROUNDS && r == FAULT_AGAIN; round++) {
         smr_enter(pt->host);
         walk_any(pt, va, &f.w);
-        r = on_slot(&f);
+        r = gate_is_open(pt) ? on_slot(&f) : FAULT_AGAIN;
         smr_leave(pt->host);
+        if (r == FAULT_COPY)
+            r = copy(pt, va, &copied);
         if (r == FAULT_AGAIN) {
             COUNT(pt_this_cpu(pt)->retries, 1);
             aspace_pause();
         }
     }
-    r = r == FAULT_AGAIN ? ASPACE_FAULT_RETRY : r;
+    r = r == FAULT_AGAIN ? ASPACE_FAULT_RETRY : r == ASPACE_FAULT_SPURIOUS && copied ? ASPACE_FAULT_DONE : r;
     COUNT(pt_this_cpu(pt)->faults[r], 1);
     return r;
 }
@@ -422,7 +447,7 @@ static inline __attribute__((always_inline)) int touch_end(const struct fmt *con
     struct pt *pt = k->pt;
     uint64_t *slot = w->slots + w->index, e = w->e;
     uint32_t rights = VALUE_RIGHTS(slot_armed_value(e)), need = k->access & (F->has_user ? 15u : 7u);
-    if (w->level || UNLIKELY(fmt_present(F, 0, e) || (e & kind) != plain || need & ~rights))
+    if (w->level || UNLIKELY(fmt_present(F, 0, e) || (e & kind) != plain || need & ~rights || !gate_is_open(pt)))
         return 0;
     aspace_pa_t pa = take_page(pt);
     if (UNLIKELY(pa == ASPACE_PA_NONE))

@@ -9,7 +9,8 @@
 
 /* How each kind is mapped: flags of its record and where its entries come from. */
 static const struct {
-    uint8_t flags, source;
+    uint16_t flags;
+    uint8_t source;
     bool leaves; /* rights and attribute end up in leaves, so the format must be able to express them */
 } kinds[] = {
     [ASPACE_KIND_LINEAR] = {AREA_LINEAR | AREA_STATIC, MAP_LINEAR, true},
@@ -48,6 +49,18 @@ static int check_source(const struct pt *pt, const struct aspace_map *q)
     return q->max_leaf_level > 8 ? ASPACE_E_INVALID : ASPACE_E_OK;
 }
 
+/* What a fork could not do is refused when it is asked for. */
+static int check_fork(const struct aspace_map *q)
+{
+    uint16_t flags = kinds[q->kind].flags;
+    switch (q->fork) {
+    case ASPACE_FORK_SHARE: return flags & AREA_OWNED ? ASPACE_E_UNSUPPORTED : ASPACE_E_OK;
+    case ASPACE_FORK_COPY:
+    case ASPACE_FORK_WIPE: return flags & (AREA_OWNED | AREA_PRIVATE) ? ASPACE_E_OK : ASPACE_E_UNSUPPORTED;
+    default: return ASPACE_E_OK;
+    }
+}
+
 static int check_request(const struct aspace *s, const struct aspace_map *q)
 {
     if (!q || (unsigned)q->kind > ASPACE_KIND_CUSTOM || (unsigned)q->fork > ASPACE_FORK_REFUSE ||
@@ -56,6 +69,8 @@ static int check_request(const struct aspace *s, const struct aspace_map *q)
     int rc = space_check_range(s, q->va, q->size);
     if (rc == ASPACE_E_OK)
         rc = check_rights(&s->pt, q);
+    if (rc == ASPACE_E_OK)
+        rc = check_fork(q);
     return rc == ASPACE_E_OK ? check_source(&s->pt, q) : rc;
 }
 
@@ -89,6 +104,7 @@ static struct area *make_area(struct pt *pt, const struct aspace_map *q)
         a->flags |= AREA_COUNT;
     a->pages = q->size >> 12;
     a->faults = 0;
+    a->twin = NULL;
     return a;
 }
 

@@ -6,6 +6,7 @@
  */
 #include <aspace/memory.h>
 
+#include "pt/gate.h"
 #include "pt/walk.h"
 #include "space/space.h"
 #include "sync/bits.h"
@@ -194,7 +195,7 @@ static int write_once(struct aspace *s, aspace_va_t va, struct store *x)
 {
     struct walk w;
     smr_enter(s->pt.host);
-    int rc = reach(s, va, ASPACE_W, &w);
+    int rc = gate_is_open(&s->pt) ? reach(s, va, ASPACE_W, &w) : REACH_AGAIN;
     if (rc == ASPACE_E_OK) {
         x->bytes = clip(&s->pt, &w, va, x->bytes);
         rc = store_locked(&s->pt, va, &w, x);

@@ -5,6 +5,7 @@
  * filled a table at a time from a stock of frames, by the same compare-and-swap as a fault's (T1); all else is left to
  * aspace_fault. Must not know how that comes to its verdict.
  */
+#include "pt/gate.h"
 #include "pt/walk.h"
 #include "space/space.h"
 
@@ -115,13 +116,16 @@ static int populate_at(struct aspace *s, struct stock *st, aspace_va_t *va, aspa
     smr_enter(pt->host);
     walk_any(pt, *va, &w);
     aspace_va_t from = *va;
-    if (!w.level && w.kind != SLOT_EMPTY)
+    bool open = gate_is_open(pt);
+    if (!w.level && w.kind != SLOT_EMPTY && open)
         *va = fill_slots(st, &w, *va, end);
     value_t v = w.kind == SLOT_ARMED ? slot_armed_value(w.e) : 0;
     bool fill = VALUE_RIGHTS(v) && !(value_area(pt->host, v)->flags & AREA_STATIC);
     smr_leave(pt->host);
     if (*va != from)
         return ASPACE_E_OK;
+    if (!open)
+        return ASPACE_E_RETRY;
     if (w.kind == SLOT_EMPTY)
         return ASPACE_E_NOT_MAPPED;
     if (w.kind == SLOT_BUSY || fill) {

@@ -16,7 +16,12 @@ enum {
     AREA_DIRECTORY = 512,  /* pages of record pages: 512 * 512 * 32 indices */
     SMR_HOOKS = 2,         /* the embedder's own reclamation */
     EMERGENCY_PAGES = 4,   /* held back so that an unmap of whole areas cannot fail */
+    SHARE_LOCKS = 16,      /* of the counts of shared frames */
 };
+
+struct share_lock {
+    uint32_t lock;
+} __attribute__((aligned(ASPACE_CACHE_LINE)));
 
 struct node;
 struct area;
@@ -52,7 +57,8 @@ struct aspace_host {
     uint32_t cpus;
     uint32_t chunk_order;
     uint32_t full_flush_entries;
-    uint32_t smr;        /* enum aspace_smr, or SMR_HOOKS */
+    uint32_t smr; /* enum aspace_smr, or SMR_HOOKS */
+    uint32_t share_max;
     uint64_t chunk_mask; /* of a physical address: the begin of its chunk */
 
     uint32_t n_emergency; /* guarded by `lock`, read at each free of a page, written only when memory was short */
@@ -67,6 +73,10 @@ struct aspace_host {
     struct node *area_partial; /* record pages with free slots */
     uint64_t next_id;          /* atomic */
     uint64_t spaces;           /* atomic */
+
+    /* Counts of shared frames (pt/shares.h): pages are added under `lock` and found without it. */
+    void *share_root __attribute__((aligned(ASPACE_CACHE_LINE)));
+    struct share_lock shares[SHARE_LOCKS];
 
     /* Guarded by `lock`, read by whoever looks a record up. */
     struct area **area_dir[AREA_DIRECTORY] __attribute__((aligned(ASPACE_CACHE_LINE)));

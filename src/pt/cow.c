@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Leaves that lack the write right although their area has it: the frame is shared, or a backend's, and is to be copied
+ * before it is written (T7). Also the gate of forks. Must not know how a fault is answered.
+ */
+#include "pt/gate.h"
+#include "pt/op.h"
+#include "pt/shares.h"
+
+/* ----------------------------------------------------------------------------------------------------- the gate */
+
+void gate_enter_slow(struct pt *pt)
+{
+    while (seam_load(&pt->gate) && seam_load(&pt->gate) != host_lock_tag()) {
+        smr_leave(pt->host);
+        while (seam_load(&pt->gate)) {
+            aspace_quiescent(pt->host);
+            aspace_pause();
+        }
+        smr_enter(pt->host);
+    }
+}
+
+bool gate_raise(struct pt *pt)
+{
+    if (!seam_trylock(&pt->gate, host_lock_tag()))
+        return false;
+    smr_wait(pt->host, smr_goal(pt->host));
+    return true;
+}
+
+void gate_hold(struct pt *pt)
+{
+    seam_store(&pt->gate, host_lock_tag());
+}
+
+void gate_lower(struct pt *pt)
+{
+    seam_unlock(&pt->gate);
+}
+
+/* ----------------------------------------------------------------------------------------------- write faults (T7) */
+
+uint64_t pt_with_frame(const struct pt *pt, unsigned level, value_t v, uint64_t e, aspace_pa_t pa)
+{
+    const struct fmt *F = pt->F;
+    const struct area *area = value_area(pt->host, v);
+    unsigned soft = area->flags & AREA_OWNED ? 0 : SOFT_OWN;
+    uint32_t rights = area_leaf_rights(area, soft, VALUE_RIGHTS(v));
+    bool present = fmt_present(F, level, e);
+    bool accessed = present ? fmt_accessed(F, e) : (e & SLOT_PARKED_A) != 0;
+    bool dirty = present ? fmt_dirty(F, e) : (e & SLOT_PARKED_D) != 0;
+    if (!rights) {
+        uint64_t state = e & SLOT_PARKED_STATE & ~(3ull << SLOT_PARKED_SOFT_SHIFT);
+        return slot_parked(F, &pt->C, level, pa, state | (uint64_t)soft << SLOT_PARKED_SOFT_SHIFT);
+    }
+    uint64_t leaf = fmt_leaf(F, &pt->C, level, rights, area->attr) | fmt_addr_bits(F, pa);
+    leaf = fmt_with_soft(F, leaf, soft);
+    return pt->C.features & ASPACE_FEAT_AD ? fmt_with_ad(F, leaf, accessed, dirty) : leaf;
+}
+
+/* A frame in the place of one that the space has, or one more. */
+enum cow_step { COW_DONE, COW_NEEDS_SPLIT, COW_NEEDS_FRAME, COW_NEEDS_MORE };
+
+/* A write fault being worked on. */
+struct cow {
+    struct op op;
+    struct pt *pt;
+    aspace_va_t va;     /* of the page */
+    aspace_pa_t frame;  /* taken for the copy, or ASPACE_PA_NONE */
+    bool charged;       /* it is accounted for as one more */
+    struct node *spare; /* taken with it: a place for the old frame to wait in */
+};
+
+/* The slot found, its node locked. */
+struct spot {
+    struct node *n;
+    unsigned i, soft;
+    uint64_t *slot, e;
+    value_t v;
+    aspace_pa_t pa;
+    struct area *area;
+};
+
+/* A leaf whose area lets it be written. */
+static bool find_spot(struct cow *c, struct spot *s)
+{
+    const struct pt *pt = c->pt;
+    s->n = op_lock_leaf(&c->op, c->va);
+    s->i = slot_index(pt->F, s->n->level, c->va);
+    s->slot = node_slots(s->n) + s->i;
+    s->e = slot_load(s->slot);
+    enum slot_kind kind = slot_kind(pt->F, s->n->level, s->e);
+    if (kind != SLOT_LEAF && kind != SLOT_PARKED)
+        return false;
+    s->v = node_value(s->n, s->i);
+    s->area = value_area(pt->host, s->v);
+    s->soft = slot_soft(pt->F, s->n->level, s->e);
+    s->pa = kind == SLOT_LEAF ? fmt_output(pt->F, &pt->C, s->n->level, s->e, s->i) : slot_parked_pa(pt->F, s->e);
+    return VALUE_RIGHTS(s->v) & ASPACE_W && area_frame_owner(s->area, s->soft) != FRAME_BORROWED;
+}
+
+/* The mapping is the only one: the frame becomes the area's own, with all rights. Nothing to flush. */
+static void take_back(struct cow *c, struct spot *s)
+{
+    while (!slot_cas(s->slot, &s->e, pt_with_frame(c->pt, s->n->level, s->v, s->e, s->pa)))
+        continue;
+    op_clean(&c->op, s->slot, 1);
+    COUNT(pt_this_cpu(c->pt)->cow_takes, 1);
+}
+
+/* The old frame is read-only wherever it is mapped, so it is copied before the leaf is taken away. */
+static void copy(struct cow *c, struct spot *s)
+{
+    const struct pt *pt = c->pt;
+    const struct aspace_hal *hal = pt->host->hal;
+    memcpy(aspace_phys_to_virt(c->frame), aspace_phys_to_virt(s->pa), 4096);
+    if (VALUE_RIGHTS(s->v) & ASPACE_X && hal->icache_sync)
+        hal->icache_sync(pt->host->ctx, c->frame, 4096);
+    s->e = slot_xchg(s->slot, slot_busy(&pt->C, 0, c->op.tag));
+    if (fmt_present(pt->F, 0, s->e))
+        gather_flush_range(&c->op.g, c->va, c->va + 4096, 0, 1);
+    gather_flush(&c->op.g);
+    slot_publish(s->slot, pt_with_frame(c->pt, 0, s->v, s->e, c->frame));
+    op_clean(&c->op, s->slot, 1);
+    c->frame = ASPACE_PA_NONE;
+    if (s->soft & SOFT_COUNTED) {
+        gather_counted(&c->op.g, s->pa, 0);
+    } else {
+        gather_custom(&c->op.g, s->area, (c->va - s->area->va_base) >> 12, s->pa, 0);
+        seam_add(&s->area->pages, 1); /* the release takes one back, but the page stays mapped */
+    }
+    COUNT(pt_this_cpu(c->pt)->cow_copies, 1);
+}
+
+static bool is_sole(const struct cow *c, const struct spot *s)
+{
+    enum frame_owner owner = area_frame_owner(s->area, s->soft);
+    return owner == FRAME_UNIQUE ||
+           (owner == FRAME_COUNTED && shares_unique(c->pt->host, s->pa, level_order(c->pt->F, s->n->level)));
+}
+
+static enum cow_step step_locked(struct cow *c)
+{
+    struct spot s;
+    if (!find_spot(c, &s))
+        return COW_DONE;
+    bool backend = area_frame_owner(s.area, s.soft) == FRAME_BACKEND;
+    if (backend && !(s.area->flags & AREA_PRIVATE))
+        return COW_DONE;
+    if (is_sole(c, &s)) {
+        take_back(c, &s);
+        return COW_DONE;
+    }
+    if (s.n->level)
+        return COW_NEEDS_SPLIT;
+    if (c->frame == ASPACE_PA_NONE || c->charged != backend)
+        return backend ? COW_NEEDS_MORE : COW_NEEDS_FRAME;
+    copy(c, &s);
+    return COW_DONE;
+}
+
+static enum cow_step step(struct cow *c)
+{
+    enum cow_step next = COW_DONE;
+    op_init(&c->op, c->pt, OP_PROTECT, c->va, c->va + 4096);
+    c->op.g.reserve = c->spare;
+    c->spare = NULL;
+    smr_enter(c->pt->host);
+    if (gate_is_open(c->pt))
+        next = step_locked(c);
+    op_end(&c->op);
+    op_fini(&c->op);
+    return next;
+}
+
+static void put_frame(struct cow *c)
+{
+    if (c->frame == ASPACE_PA_NONE)
+        return;
+    c->pt->host->hal->free(c->pt->host->ctx, c->frame, 0);
+    c->frame = ASPACE_PA_NONE;
+    if (c->charged)
+        pt_account_frames(c->pt, -1);
+}
+
+static int get_frame(struct cow *c, enum cow_step next)
+{
+    struct pt *pt = c->pt;
+    c->charged = next == COW_NEEDS_MORE;
+    if (c->charged && !pt_account_frames(pt, 1))
+        return ASPACE_E_QUOTA;
+    c->spare = pool_alloc(pt->host);
+    c->frame = c->spare ? pt_alloc_frame(pt, 0, 0) : ASPACE_PA_NONE;
+    if (c->frame != ASPACE_PA_NONE)
+        return ASPACE_E_OK;
+    if (c->spare)
+        pool_free(pt->host, c->spare);
+    if (c->charged)
+        pt_account_frames(pt, -1);
+    return ASPACE_E_NO_MEMORY;
+}
+
+/* What a frame was taken for may have changed by the next step: then it goes back, and all begins again. */
+int pt_cow(struct pt *pt, aspace_va_t va)
+{
+    struct cow c = {.pt = pt, .va = va & ~4095ull, .frame = ASPACE_PA_NONE};
+    int rc = ASPACE_E_OK;
+    enum cow_step next = COW_DONE;
+    while (rc == ASPACE_E_OK && (next = step(&c)) != COW_DONE) {
+        put_frame(&c);
+        rc = next == COW_NEEDS_SPLIT ? pt_split_in_fault(pt, va) : get_frame(&c, next);
+        if (rc == ASPACE_E_NOT_MAPPED)
+            rc = ASPACE_E_OK;
+    }
+    put_frame(&c);
+    return rc;
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Fork of a table. No lock is taken: behind the gate nobody but hardware, and the harvest of its flags, changes a slot
+ * of the parent, and nobody else knows the child. Each frame is counted before its leaf loses the write right, and the
+ * child's table is in order after every slot, so that it can be emptied as any other when memory is short.
+ */
+#include "pt/fork.h"
+#include "pt/gate.h"
+#include "pt/range.h"
+#include "pt/shares.h"
+
+#include <aspace/backend.h>
+
+/* Slots [lo, hi) of a table that map to one value, and the first address of slot lo. */
+struct stretch {
+    struct node *from, *to;
+    unsigned lo, hi;
+    aspace_va_t va;
+    const struct area *area;
+    struct area *twin;
+    value_t value; /* in the child */
+};
+
+/* --------------------------------------------------------------------------------------------------------- records */
+
+static int make_twin(struct pt_fork *f, struct area *area)
+{
+    struct aspace_host *host = f->parent->host;
+    struct area *twin = area_alloc(host);
+    if (!twin)
+        return ASPACE_E_NO_MEMORY;
+    memcpy(twin, area, offsetof(struct area, pages)); /* what does not change: the rest may, by what is released */
+    twin->id = area_new_id(host);
+    twin->pages = twin->faults = 0;
+    twin->size = area->size;
+    twin->doorbells = area->doorbells;
+    twin->doorbell_count = area->doorbell_count;
+    int rc =
+        area->backend && area->backend->forked ? area->backend->forked(area->ctx, area->id, twin->id) : ASPACE_E_OK;
+    if (rc) {
+        area_free(host, twin);
+        return rc;
+    }
+    twin->next_dead = f->twins;
+    f->twins = twin;
+    twin->twin = area;
+    area->twin = twin;
+    return ASPACE_E_OK;
+}
+
+/* One that was made for nothing goes the way of all records. */
+static void forget_twins(struct pt_fork *f)
+{
+    while (f->twins) {
+        struct area *twin = f->twins;
+        f->twins = twin->next_dead;
+        twin->twin->twin = NULL;
+        twin->twin = NULL;
+        if (!twin->pages) {
+            twin->pages = 1;
+            area_put_pages(f->parent->host, twin, 1);
+        }
+    }
+}
+
+/* ----------------------------------------------------------------------------------------------------------- slots */
+
+static aspace_pa_t slot_pa(const struct pt *pt, unsigned level, uint64_t e, unsigned i)
+{
+    return fmt_present(pt->F, level, e) ? fmt_output(pt->F, &pt->C, level, e, i) : slot_parked_pa(pt->F, e);
+}
+
+/* The parent's leaf without the write right, and marked. Returns what it has become. */
+static uint64_t protect(struct pt_fork *f, const struct stretch *s, unsigned i, uint64_t e)
+{
+    const struct pt *pt = f->parent;
+    const struct fmt *F = pt->F;
+    unsigned level = s->from->level;
+    uint64_t *slot = node_slots(s->from) + i, new;
+    uint32_t had;
+    do {
+        bool present = fmt_present(F, level, e);
+        had = present ? fmt_leaf_rights(F, &pt->C, e) : 0;
+        if (!present)
+            new = (e & ~(3ull << SLOT_PARKED_SOFT_SHIFT)) | (uint64_t)SOFT_COUNTED << SLOT_PARKED_SOFT_SHIFT;
+        else if (had & ~(uint32_t)ASPACE_W)
+            new = fmt_with_soft(F, fmt_with_rights(F, &pt->C, level, e, had & ~(uint32_t)ASPACE_W), SOFT_COUNTED);
+        else
+            new = slot_park(F, &pt->C, level, fmt_with_soft(F, e, SOFT_COUNTED), i);
+    } while (new != e && !slot_cas(slot, &e, new));
+    if (had & ASPACE_W) {
+        aspace_va_t va = s->va + (i - s->lo) * slot_span(F, level);
+        gather_flush_range(&f->g, va, va + slot_span(F, level), level, 1);
+    }
+    return new;
+}
+
+/* A frame of the child's own with the contents of the one in e, which nobody writes any more. */
+static int copy_frame(struct pt_fork *f, unsigned level, value_t v, uint64_t *e, aspace_pa_t from)
+{
+    struct pt *pt = f->child;
+    const struct aspace_hal *hal = pt->host->hal;
+    unsigned order = level_order(pt->F, level);
+    aspace_pa_t to = pt_alloc_frame(pt, order, 0);
+    if (to == ASPACE_PA_NONE)
+        return ASPACE_E_NO_MEMORY;
+    memcpy(aspace_phys_to_virt(to), aspace_phys_to_virt(from), slot_span(pt->F, level));
+    if (VALUE_RIGHTS(v) & ASPACE_X && hal->icache_sync)
+        hal->icache_sync(pt->host->ctx, to, slot_span(pt->F, level));
+    *e = pt_with_frame(pt, level, v, *e, to);
+    return ASPACE_E_OK;
+}
+
+/* A frame of the area's own: shared from now on. One that has as many mappings as can be counted is read-only already,
+ * so that it can be copied at once. */
+static int share_slot(struct pt_fork *f, const struct stretch *s, unsigned i, uint64_t e)
+{
+    unsigned level = s->from->level, order = level_order(f->child->F, level);
+    aspace_pa_t pa = slot_pa(f->parent, level, e, i);
+    if (!pt_account_frames(f->child, (int64_t)1 << order))
+        return ASPACE_E_QUOTA;
+    int rc = shares_prepare(f->parent->host, pa);
+    if (rc == ASPACE_E_OK) {
+        rc = shares_add(f->parent->host, pa, order);
+        if (rc == ASPACE_E_OK)
+            e = protect(f, s, i, e);
+        else
+            rc = copy_frame(f, level, s->value, &e, pa);
+    }
+    if (rc) {
+        pt_account_frames(f->child, -((int64_t)1 << order));
+        return rc;
+    }
+    f->copies |= s->area->fork == ASPACE_FORK_COPY;
+    slot_store(node_slots(s->to) + i, e);
+    return ASPACE_E_OK;
+}
+
+static int copy_slot(struct pt_fork *f, const struct stretch *s, unsigned i)
+{
+    const struct pt *pt = f->child;
+    unsigned level = s->from->level;
+    uint64_t e = slot_load(node_slots(s->from) + i), *to = node_slots(s->to) + i;
+    bool filled = slot_kind(pt->F, level, e) != SLOT_ARMED;
+    switch (filled ? area_frame_owner(s->area, slot_soft(pt->F, level, e)) : FRAME_BACKEND) {
+    case FRAME_UNIQUE:
+    case FRAME_COUNTED:
+        if (s->area->fork != ASPACE_FORK_WIPE)
+            return share_slot(f, s, i, e);
+        break;
+    case FRAME_BORROWED: slot_store(to, e); return ASPACE_E_OK;
+    case FRAME_BACKEND: break; /* the child's faults ask it for themselves */
+    }
+    slot_store(to, slot_armed(&pt->C, level, s->value, area_how(s->twin)));
+    return ASPACE_E_OK;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- tables */
+
+static int take_spare(struct pt_fork *f, const struct node *n)
+{
+    unsigned order = node_dense_order(f->child->F, n->level);
+    if (f->spare && f->spare->order != order) {
+        pool_free(f->child->host, f->spare);
+        f->spare = NULL;
+    }
+    if (!f->spare)
+        f->spare = order ? pool_alloc_run(f->child->host, order) : pool_alloc(f->child->host);
+    if (!f->spare)
+        return ASPACE_E_NO_MEMORY;
+    f->spare->order = order & 15u;
+    f->spare->next = NULL;
+    return ASPACE_E_OK;
+}
+
+/* Slots of one value. Those that were copied before memory ran out are entered in the child all the same. */
+static int copy_stretch(struct pt_fork *f, struct stretch *s)
+{
+    struct area *area = value_area(f->parent->host, s->value);
+    int rc = ASPACE_E_OK;
+    if (area->fork == ASPACE_FORK_REFUSE)
+        return ASPACE_E_PERMISSION;
+    if (area->fork == ASPACE_FORK_DROP)
+        return ASPACE_E_OK;
+    if (!area->twin)
+        rc = make_twin(f, area);
+    if (rc)
+        return rc;
+    s->area = area;
+    s->twin = area->twin;
+    s->value = VALUE(s->twin->index, VALUE_RIGHTS(s->value));
+    if (node_set_spills(s->to, s->lo, s->hi, s->value))
+        rc = take_spare(f, s->to);
+    unsigned i = s->lo;
+    while (rc == ASPACE_E_OK && i < s->hi) {
+        rc = copy_slot(f, s, i);
+        i += rc == ASPACE_E_OK;
+    }
+    if (i == s->lo)
+        return rc;
+    node_set(s->to, s->lo, i, s->value, &f->spare);
+    node_count_add(s->to, (int)(i - s->lo));
+    s->twin->pages += (uint64_t)(i - s->lo) << level_order(f->child->F, s->to->level);
+    return rc;
+}
+
+static int copy_leaf_table(struct pt_fork *f, struct node *from, struct node *to, aspace_va_t va)
+{
+    struct seg g = {0, 0, 0};
+    int rc = ASPACE_E_OK;
+    for (unsigned i = 0; rc == ASPACE_E_OK && node_next_seg(from, i, node_entries(f->child->F, 0), &g); i = g.hi) {
+        struct stretch s = {.from = from, .to = to, .lo = g.lo, .hi = g.hi, .value = g.value};
+        s.va = va + ((uint64_t)g.lo << 12);
+        rc = copy_stretch(f, &s);
+    }
+    return rc;
+}
+
+/* The child's table below slot i, made if it is not there. */
+static struct node *child_table(struct pt_fork *f, struct node *to, unsigned i)
+{
+    struct pt *pt = f->child;
+    uint64_t *slot = node_slots(to) + i, e = slot_load(slot);
+    if (slot_kind(pt->F, to->level, e) == SLOT_TABLE)
+        return pt_child(pt, e);
+    if (!pt_account_tables(pt, 1))
+        return NULL;
+    struct node *n = pool_alloc(pt->host);
+    if (!n) {
+        pt_account_tables(pt, -1);
+        return NULL;
+    }
+    n->level = (to->level - 1u) & 15u;
+    slots_fill(node_slots(n), 0, node_entries(pt->F, n->level), slot_empty(&pt->C, n->level));
+    slot_publish(slot, fmt_table_entry(pt->F, &pt->C, node_pa(n)));
+    node_count_add(to, 1);
+    return n;
+}
+
+static bool has_own_frame(const struct pt_fork *f, const struct node *n, unsigned i, uint64_t e)
+{
+    const struct pt *pt = f->parent;
+    enum slot_kind kind = slot_kind(pt->F, n->level, e);
+    if (kind != SLOT_LEAF && kind != SLOT_PARKED)
+        return false;
+    enum frame_owner owner = area_frame_owner(value_area(pt->host, node_value(n, i)), slot_soft(pt->F, n->level, e));
+    return owner == FRAME_UNIQUE || owner == FRAME_COUNTED;
+}
+
+static void clean(const struct pt *pt, const struct node *n)
+{
+    if (UNLIKELY(pt->host->hal->dcache_clean != NULL))
+        pt->host->hal->dcache_clean(pt->host->ctx, node_slots(n), 4096u << n->order);
+}
+
+/* Counts are kept for runs of one size beside pages: larger leaves are split first. */
+static int copy_upper_slot(struct pt_fork *f, struct node *from, struct node *to, unsigned i, aspace_va_t va)
+{
+    uint64_t e = slot_load(node_slots(from) + i);
+    if (from->level > 1 && has_own_frame(f, from, i, e))
+        return pt_split(f->parent, va);
+    struct stretch s = {.from = from, .to = to, .lo = i, .hi = i + 1, .va = va, .value = node_value(from, i)};
+    return copy_stretch(f, &s);
+}
+
+/* Bounded: one call a level. */
+static int copy_table(struct pt_fork *f, struct node *from, struct node *to, aspace_va_t va, size_t *budget)
+{
+    const struct fmt *F = f->child->F;
+    unsigned i = f->next > va ? slot_index(F, from->level, f->next) : 0, end = node_entries(F, from->level);
+    int rc = from->level ? ASPACE_E_OK : copy_leaf_table(f, from, to, va);
+    va += (uint64_t)i << F->shift[from->level];
+    while (from->level && rc == ASPACE_E_OK && i < end) {
+        uint64_t e = slot_load(node_slots(from) + i);
+        enum slot_kind kind = slot_kind(F, from->level, e);
+        if (!*budget)
+            return ASPACE_E_MORE;
+        if (kind == SLOT_TABLE) {
+            struct node *below = child_table(f, to, i);
+            rc = below ? copy_table(f, pt_child(f->parent, e), below, va, budget) : ASPACE_E_NO_MEMORY;
+        } else if (kind != SLOT_EMPTY) {
+            rc = copy_upper_slot(f, from, to, i, va);
+            if (slot_kind(F, from->level, slot_load(node_slots(from) + i)) == SLOT_TABLE)
+                continue; /* it was split */
+        }
+        i += rc == ASPACE_E_OK;
+        va += rc == ASPACE_E_OK ? slot_span(F, from->level) : 0;
+        f->next = rc == ASPACE_E_OK ? va : f->next;
+    }
+    *budget -= rc == ASPACE_E_OK && *budget;
+    clean(f->parent, from);
+    clean(f->child, to);
+    return rc;
+}
+
+/* ------------------------------------------------------------------------------------- pages that are to be copied */
+
+static int unshare_slot(struct pt_fork *f, struct node *n, unsigned i)
+{
+    struct pt *pt = f->child;
+    uint64_t *slot = node_slots(n) + i, e = slot_load(slot);
+    enum slot_kind kind = slot_kind(pt->F, n->level, e);
+    if ((kind != SLOT_LEAF && kind != SLOT_PARKED) || !(slot_soft(pt->F, n->level, e) & SOFT_COUNTED))
+        return ASPACE_E_OK;
+    value_t v = node_value(n, i);
+    aspace_pa_t pa = slot_pa(pt, n->level, e, i);
+    if (value_area(pt->host, v)->fork != ASPACE_FORK_COPY)
+        return ASPACE_E_OK;
+    int rc = copy_frame(f, n->level, v, &e, pa);
+    if (rc == ASPACE_E_OK) {
+        slot_store(slot, e);
+        shares_drop(pt->host, pa, level_order(pt->F, n->level));
+    }
+    return rc;
+}
+
+/* Bounded: one call a level. */
+static int unshare_table(struct pt_fork *f, struct node *n, aspace_va_t va, size_t *budget)
+{
+    const struct fmt *F = f->child->F;
+    unsigned i = f->next > va ? slot_index(F, n->level, f->next) : 0, end = node_entries(F, n->level);
+    va += (uint64_t)i << F->shift[n->level];
+    for (; i < end; i++, va += slot_span(F, n->level)) {
+        uint64_t e = slot_load(node_slots(n) + i);
+        bool table = slot_kind(F, n->level, e) == SLOT_TABLE;
+        if (!*budget)
+            return ASPACE_E_MORE;
+        int rc = table ? unshare_table(f, pt_child(f->child, e), va, budget) : unshare_slot(f, n, i);
+        if (rc)
+            return rc;
+        f->next = n->level ? va + slot_span(F, n->level) : f->next;
+    }
+    --*budget;
+    clean(f->child, n);
+    return ASPACE_E_OK;
+}
+
+/* ----------------------------------------------------------------------------------------------------- from outside */
+
+int pt_fork_begin(struct pt_fork *f, struct pt *parent, struct pt *child)
+{
+    if (!gate_raise(parent))
+        return ASPACE_E_BUSY;
+    f->parent = parent;
+    f->child = child;
+    f->next = 0;
+    f->twins = NULL;
+    f->spare = NULL;
+    f->copies = f->frozen = false;
+    gather_init(&f->g, parent);
+    return ASPACE_E_OK;
+}
+
+int pt_fork_step(struct pt_fork *f, size_t *budget)
+{
+    int rc = ASPACE_E_OK;
+    gate_hold(f->parent);
+    if (!f->frozen) {
+        rc = copy_table(f, f->parent->root, f->child->root, 0, budget);
+        if (rc)
+            return rc;
+        pt_sync_walkers(f->parent, f->parent->root_slots, sizeof *f->parent->root_slots);
+        gather_flush(&f->g);
+        f->frozen = true;
+        f->next = 0;
+    }
+    return f->copies ? unshare_table(f, f->child->root, 0, budget) : ASPACE_E_OK;
+}
+
+void pt_fork_end(struct pt_fork *f, int rc)
+{
+    struct pt *child = f->child;
+    gather_flush(&f->g);
+    gather_finish(&f->g);
+    if (rc != ASPACE_E_OK && child->root->count)
+        rc = pt_unmap(child, 0, pt_limit(child));
+    forget_twins(f);
+    if (f->spare)
+        pool_free(child->host, f->spare);
+    gate_lower(f->parent);
+}
