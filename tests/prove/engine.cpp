@@ -9,10 +9,8 @@
 #include <z3.h>
 
 engine_totals totals;
-std::function<std::string(raw)> engine_explain;
-
-namespace
-{
+std::function<std::string(const std::string &, raw)> engine_explain;
+std::string engine_wanted;
 
 struct choice {
     bool taken, done;
@@ -41,29 +39,29 @@ struct tree {
     std::vector<term> fresh;     /* the same conditions as they stand in `decided` */
 };
 
-Z3_context ctx;
-Z3_solver solver;
-tree *here;
-std::map<term, bool> decided; /* on this path */
-std::vector<named> names;     /* of this path */
-std::vector<stated> claims;   /* of this path */
-Z3_model model;               /* satisfies all that was asserted, or nullptr */
-bool claimed;                 /* on any path */
+static Z3_context ctx;
+static Z3_solver solver;
+static tree *here;
+static std::map<term, bool> decided; /* on this path */
+static std::vector<named> names;     /* of this path */
+static std::vector<stated> claims;   /* of this path */
+static Z3_model model;               /* satisfies all that was asserted, or nullptr */
+static bool claimed;                 /* on any path */
 
-std::string current; /* what is being proved */
+static std::string current; /* what is being proved */
 
-void stop(const char *why)
+static void stop(const char *why)
 {
     fprintf(stderr, "prove: %s: %s\n", current.c_str(), why);
     exit(3);
 }
 
-void on_error(Z3_context c, Z3_error_code code)
+static void on_error(Z3_context c, Z3_error_code code)
 {
     stop(Z3_get_error_msg(c, code));
 }
 
-void take(Z3_model m)
+static void take(Z3_model m)
 {
     if (m)
         Z3_model_inc_ref(ctx, m);
@@ -73,7 +71,7 @@ void take(Z3_model m)
 }
 
 /* Can what was asserted, and this, be? Keeps the model if so. */
-bool possible(term extra)
+static bool possible(term extra)
 {
     totals.queries++;
     Z3_solver_push(ctx, solver);
@@ -88,7 +86,7 @@ bool possible(term extra)
     return answer == Z3_L_TRUE;
 }
 
-term in_model(term t)
+static term in_model(term t)
 {
     Z3_ast value = nullptr;
 
@@ -97,12 +95,12 @@ term in_model(term t)
     return value;
 }
 
-bool is_true(term t)
+static bool is_true(term t)
 {
     return Z3_get_bool_value(ctx, t) == Z3_L_TRUE;
 }
 
-raw number_of(term t)
+static raw number_of(term t)
 {
     unsigned long n = 0;
 
@@ -111,14 +109,14 @@ raw number_of(term t)
     return n;
 }
 
-void follow(term condition, bool value)
+static void follow(term condition, bool value)
 {
     decided[condition] = value;
     Z3_solver_assert(ctx, solver, value ? condition : Z3_mk_not(ctx, condition));
 }
 
 /* Which ways are open? The model at hand answers for one of them. */
-bool choose_way(term condition)
+static bool choose_way(term condition)
 {
     if (!model)
         possible(nullptr);
@@ -131,8 +129,6 @@ bool choose_way(term condition)
     here->choices.push_back({first, !both});
     return first;
 }
-
-} // namespace
 
 term term_number(unsigned width, raw value)
 {
@@ -258,24 +254,35 @@ void claim(const char *text, truth condition)
 
 /* ---------------------------------------------------------------------------------------------------- the search */
 
-namespace
+/* For one who waits for this refutation. */
+static void maybe_end(const std::string &text)
 {
+    if (engine_wanted.empty() || text.find(engine_wanted) == std::string::npos)
+        return;
+    fflush(stdout);
+    exit(1);
+}
 
-void tell(const std::string &where, const char *title)
+static void tell(const std::string &where, const char *title)
 {
+    std::string texts;
+
     printf("REFUTED %s: %s\n", where.c_str(), title);
     for (const stated &c : claims)
-        if (!is_true(in_model(c.t)))
+        if (!is_true(in_model(c.t))) {
             printf("    does not hold: %s\n", c.text);
+            texts += c.text;
+        }
     for (const named &n : names) {
         raw value = number_of(in_model(n.t));
-        std::string words = engine_explain ? engine_explain(value) : "";
+        std::string words = engine_explain ? engine_explain(n.name, value) : "";
         printf("    %-12s 0x%016lx  %s\n", n.name.c_str(), value, words.c_str());
     }
+    maybe_end(texts);
 }
 
 /* The claims of this path; true if they hold. */
-bool hold()
+static bool hold()
 {
     std::vector<Z3_ast> all;
 
@@ -289,7 +296,7 @@ bool hold()
     return !possible(wrong);
 }
 
-void begin_path()
+static void begin_path()
 {
     Z3_solver_push(ctx, solver);
     here->depth = 0;
@@ -301,7 +308,7 @@ void begin_path()
 }
 
 /* To the next path that was not taken yet; false if there is none. */
-bool next_path()
+static bool next_path()
 {
     std::vector<choice> &choices = here->choices;
 
@@ -313,14 +320,14 @@ bool next_path()
     return true;
 }
 
-bool end_path()
+static bool end_path()
 {
     Z3_solver_pop(ctx, solver, 1);
     return next_path();
 }
 
 /* One run of a merged call; false if it cannot be. */
-template <typename T> bool run_within(const std::function<T()> &f, term &value)
+template <typename T> static bool run_within(const std::function<T()> &f, term &value)
 {
     bool possible_path = true;
 
@@ -337,7 +344,7 @@ template <typename T> bool run_within(const std::function<T()> &f, term &value)
     return possible_path;
 }
 
-template <typename T> term merge(const std::function<T()> &f)
+template <typename T> static term merge(const std::function<T()> &f)
 {
     tree within, *outer = here;
     term result = nullptr;
@@ -355,8 +362,6 @@ template <typename T> term merge(const std::function<T()> &f)
     here = outer;
     return Z3_simplify(ctx, result);
 }
-
-} // namespace
 
 word merged(const std::function<word()> &f)
 {
@@ -395,6 +400,7 @@ bool prove(const std::string &where, const char *title, const std::function<void
     } while (end_path() && good);
     if (good && !claimed) {
         printf("REFUTED %s: %s\n    vacuous: no value satisfies the assumptions\n", where.c_str(), title);
+        maybe_end("vacuous");
         good = false;
     }
     if (good)

@@ -2,9 +2,6 @@
 /* The rules of the MMUs, one function a family, every bit by its number in the manual. Must not know the library. */
 #include "hardware.hpp"
 
-namespace
-{
-
 enum family { EPT, NPT, PT, ARM_S2, ARM_S1, RISCV_G, RISCV_S, LOONGARCH_S1, LOONGARCH_S2, TOY };
 
 struct shape {
@@ -13,7 +10,7 @@ struct shape {
 };
 
 /* In the order of ASPACE_FORMATS. */
-const shape shapes[ASPACE_FMT_COUNT] = {
+static const shape shapes[ASPACE_FMT_COUNT] = {
     {EPT, 4},     {EPT, 5},     {NPT, 4},     {NPT, 5},     {PT, 4},           {PT, 5},           {ARM_S2, 3},
     {ARM_S2, 3},  {ARM_S2, 3},  {ARM_S2, 4},  {ARM_S1, 3},  {ARM_S1, 4},       {RISCV_G, 3},      {RISCV_G, 4},
     {RISCV_G, 5}, {RISCV_S, 3}, {RISCV_S, 4}, {RISCV_S, 5}, {LOONGARCH_S1, 4}, {LOONGARCH_S2, 4}, {TOY, 3},
@@ -22,59 +19,59 @@ const shape shapes[ASPACE_FMT_COUNT] = {
 /* Memory types, all machines' in one list. */
 enum type { WB, WC, UC, NC, NGNRE, NGNRNE, PMA, IO, OTHER };
 
-constexpr raw ones(unsigned hi, unsigned lo)
+static constexpr raw ones(unsigned hi, unsigned lo)
 {
     return hi < lo ? 0 : (~0ul >> (63 - hi)) & (~0ul << lo);
 }
 
-truth bit(word e, unsigned n)
+static truth bit(word e, unsigned n)
 {
     return (e & 1ul << n) != 0;
 }
 
-word field(word e, unsigned hi, unsigned lo)
+static word field(word e, unsigned hi, unsigned lo)
 {
     return (e & ones(hi, lo)) >> lo;
 }
 
-truth zero(word e, unsigned hi, unsigned lo)
+static truth zero(word e, unsigned hi, unsigned lo)
 {
     return (e & ones(hi, lo)) == 0;
 }
 
-bool has(const machine &m, unsigned feature)
+static bool has(const machine &m, unsigned feature)
 {
     return (m.features & feature) != 0;
 }
 
-raw encrypt(const machine &m)
+static raw encrypt(const machine &m)
 {
     return m.encrypt_bit ? 1ul << m.encrypt_bit : 0;
 }
 
 /* Is a leaf of this level one that the processor lacks? */
-bool lacks(const machine &m, unsigned level)
+static bool lacks(const machine &m, unsigned level)
 {
     return level > 0 && (has(m, ASPACE_FEAT_NO_2M) || (level > 1 && has(m, ASPACE_FEAT_NO_1G)));
 }
 
-access all(truth value)
+static access all(truth value)
 {
     return {value, value, value};
 }
 
-access both(access a, truth value)
+static access both(access a, truth value)
 {
     return {a.r & value, a.w & value, a.x & value};
 }
 
 /* A leaf of 2^lg2 bytes at `base`. */
-word reach(word base, unsigned lg2, word va)
+static word reach(word base, unsigned lg2, word va)
 {
     return base | (va & ones(lg2 - 1, 0));
 }
 
-view nothing()
+static view nothing()
 {
     view v = {};
 
@@ -84,11 +81,11 @@ view nothing()
 }
 
 /*
- * Intel SDM volume 3C, 29.3.2 and tables 29-1 to 29-7: 0 R, 1 W, 2 X, 5..3 memory type and 6 ignore-PAT (leaf; reserved
- * in what points to a table), 7 leaf (levels 1 and 2; reserved above), 8 accessed, 9 dirty, 10 X for user-mode addresses
- * (mode-based execute control), 51..12 address, 63 suppress #VE.
+ * Intel SDM volume 3C, 29.3.2 and tables 29-1 to 29-7: 0 R, 1 W, 2 X, 5..3 memory type and 6 ignore-PAT (leaf;
+ * reserved in what points to a table), 7 leaf (levels 1 and 2; reserved above), 8 accessed, 9 dirty, 10 X for user-mode
+ * addresses (mode-based execute control), 51..12 address, 63 suppress #VE.
  */
-view ept_look(const machine &m, unsigned level, word e, word va)
+static view ept_look(const machine &m, unsigned level, word e, word va)
 {
     bool mbec = has(m, ASPACE_FEAT_MBEC);
     unsigned width = hardware_width(m), shift = hardware_shift(m, level);
@@ -113,7 +110,7 @@ view ept_look(const machine &m, unsigned level, word e, word va)
 }
 
 /* SDM 4.9.2, APM 7.8.2: PWT, PCD and PAT are an index into eight types. */
-word pat_type(const machine &m, word e, unsigned level)
+static word pat_type(const machine &m, word e, unsigned level)
 {
     raw pat = m.pat ? m.pat : 0x0007040100070406ul; /* SDM 12.12.4, after reset, with WC in PA4 */
     word index = field(e, 4, 3) | choose(bit(e, level == 0 ? 7 : 12), 4, 0);
@@ -131,7 +128,7 @@ word pat_type(const machine &m, word e, unsigned level)
  * 5 A, 6 D, 7 PS (levels 1 and 2; reserved above) or PAT (level 0), 8 G, 12 PAT of a large leaf, 51..12 address, 63 NX,
  * reserved unless EFER.NXE. A nested walk is an access by user code (APM 15.25.5).
  */
-view x86_look(const machine &m, unsigned level, word e, word va)
+static view x86_look(const machine &m, unsigned level, word e, word va)
 {
     bool nested = hardware_second_stage(m);
     unsigned width = hardware_width(m), shift = hardware_shift(m, level);
@@ -157,7 +154,7 @@ view x86_look(const machine &m, unsigned level, word e, word va)
 }
 
 /* Arm ARM D8.6.1 (stage 1), D8.6.5 and D8.6.6 (stage 2). */
-word arm_type(const machine &m, word e)
+static word arm_type(const machine &m, word e)
 {
     raw mair = m.mair ? m.mair : 0x004404fful;
     word result = OTHER;
@@ -177,7 +174,7 @@ word arm_type(const machine &m, word e)
 }
 
 /* D8.4.3: AP[1] opens the page to EL0. What EL0 can write EL1 does not execute. */
-void arm_s1_rights(const machine &m, word e, view &v)
+static void arm_s1_rights(const machine &m, word e, view &v)
 {
     truth el0 = bit(e, 6), writable = !bit(e, 7) | (has(m, ASPACE_FEAT_AD) & bit(e, 51));
 
@@ -186,7 +183,7 @@ void arm_s1_rights(const machine &m, word e, view &v)
 }
 
 /* D8.4.4: with FEAT_XNX 0 both execute, 1 only EL0, 2 none, 3 only EL1; without, bit 54 is execute-never for both. */
-void arm_s2_rights(const machine &m, word e, view &v)
+static void arm_s2_rights(const machine &m, word e, view &v)
 {
     bool xnx = has(m, ASPACE_FEAT_XNX);
     truth readable = bit(e, 6), writable = bit(e, 7) | (has(m, ASPACE_FEAT_AD) & bit(e, 51));
@@ -200,10 +197,10 @@ void arm_s2_rights(const machine &m, word e, view &v)
 /*
  * Arm ARM (DDI 0487) D8.3, 4 KiB granule: 0 valid, 1 table or page (a block above level 0 has 0; 0 at level 0, and a
  * block at level 3, are reserved and mean invalid), 47..12 address, 49..48 RES0. Leaf: 5..2 MemAttr or 4..2 AttrIndx,
- * 7..6 AP or S2AP, 9..8 SH, 10 AF, 11 nG (stage 2: RES0), 50 GP, 51 DBM, 52 contiguous, 54..53 execute-never, 16 nT of a
- * block. Stage 1 table: 63..59 hierarchical controls.
+ * 7..6 AP or S2AP, 9..8 SH, 10 AF, 11 nG (stage 2: RES0), 50 GP, 51 DBM, 52 contiguous, 54..53 execute-never, 16 nT
+ * of a block. Stage 1 table: 63..59 hierarchical controls.
  */
-view arm_look(const machine &m, unsigned level, word e, word va)
+static view arm_look(const machine &m, unsigned level, word e, word va)
 {
     bool stage2 = hardware_second_stage(m);
     unsigned width = hardware_width(m), shift = hardware_shift(m, level);
@@ -237,12 +234,12 @@ view arm_look(const machine &m, unsigned level, word e, word va)
 }
 
 /*
- * RISC-V privileged specification, Sv39 and on, Svpbmt, Svnapot, hypervisor extension: 0 V, 1 R, 2 W, 3 X, 4 U, 5 G, 6 A,
- * 7 D, 53..10 PPN, 62..61 PBMT, 63 N. R = W = X = 0 points to a table, in which D, A, U, PBMT and N are reserved. W
+ * RISC-V privileged specification, Sv39 and on, Svpbmt, Svnapot, hypervisor extension: 0 V, 1 R, 2 W, 3 X, 4 U, 5 G,
+ * 6 A, 7 D, 53..10 PPN, 62..61 PBMT, 63 N. R = W = X = 0 points to a table, in which D, A, U, PBMT and N are reserved. W
  * without R is reserved. A leaf with U = 0 is a fault in the second stage, and user code may not use it in the first;
  * with U = 1 supervisor code never executes it.
  */
-view riscv_look(const machine &m, unsigned level, word e, word va)
+static view riscv_look(const machine &m, unsigned level, word e, word va)
 {
     bool stage2 = hardware_second_stage(m), ad = has(m, ASPACE_FEAT_AD);
     unsigned width = hardware_width(m), shift = hardware_shift(m, level);
@@ -275,12 +272,12 @@ view riscv_look(const machine &m, unsigned level, word e, word va)
 }
 
 /*
- * LoongArch reference manual, volume 1, 5.4.5, 5.4.6 and 4.2.5: a directory entry is the address of a table, or with bit
- * 6 (H) a huge leaf, in which LDDIR writes the level to bits 14..13. Leaf: 0 V, 1 D (stores), 3..2 PLV (the least
+ * LoongArch reference manual, volume 1, 5.4.5, 5.4.6 and 4.2.5: a directory entry is the address of a table, or with
+ * bit 6 (H) a huge leaf, in which LDDIR writes the level to bits 14..13. Leaf: 0 V, 1 D (stores), 3..2 PLV (the least
  * privilege that has access), 5..4 MAT, 6 G (huge: 12), 7 P, 8 W, 61 NR, 62 NX, 63 RPLV. An invalid huge leaf becomes
  * an invalid translation.
  */
-view loongarch_look(const machine &m, unsigned level, word e, word va)
+static view loongarch_look(const machine &m, unsigned level, word e, word va)
 {
     bool stage2 = hardware_second_stage(m);
     unsigned width = hardware_width(m), shift = hardware_shift(m, level);
@@ -307,7 +304,7 @@ view loongarch_look(const machine &m, unsigned level, word e, word va)
  * No machine's: 0 present, 1 table (reserved at level 0), 39..12 address, 55..52 rights R, W, X, U, 56 accessed, 57
  * dirty, 60..58 attribute, 61 member of a run.
  */
-view toy_look(const machine &m, unsigned level, word e, word va)
+static view toy_look(const machine &m, unsigned level, word e, word va)
 {
     unsigned width = hardware_width(m), shift = hardware_shift(m, level);
     view v = nothing();
@@ -326,8 +323,6 @@ view toy_look(const machine &m, unsigned level, word e, word va)
     v.type = field(e, 60, 58);
     return v;
 }
-
-} // namespace
 
 unsigned hardware_levels(const machine &m)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What an MMU makes of an entry, from the architecture manuals alone. Owns the hardware's rules; must not know any source
- * of the library but the names of formats, rights, attributes and features in aspace/format.h.
+ * What an MMU makes of an entry, from the architecture manuals alone. Owns the hardware's rules; must not know any
+ * source of the library but the names of formats, rights, attributes and features in aspace/format.h.
  *
  * An entry may be an unknown. Nothing here branches on it, so that one formula says it for all 2^64 of them.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The library's own headers of the formats and of the slots, with terms for uint64_t, uint32_t and uint8_t. Owns what is
- * put in the place of what; must not know what any of it means.
+ * The library's own headers of the formats and of the slots, with terms for uint64_t, uint32_t and uint8_t. Owns what
+ * is put in the place of what; must not know what any of it means.
  *
  * `struct fmt`, which has no 64-bit member, keeps the layout it has in C: fmt_table comes from the C file. The seams
  * are left out: a slot is a value here, and there is no memory.
@@ -28,7 +28,7 @@
 
 extern "C" {
 #include "format/common.h"
-/* Above, an octet is a small number of the geometry. Below, it is the low byte of an entry, and a bool may be one of its bits. */
+/* Above, an octet is a small number of the geometry. Below, it is the low byte of an entry, and a bool is one bit. */
 #define uint8_t octet
 #define bool truth
 #include "format/format.h"
@@ -55,12 +55,25 @@ static inline truth library_dirty(const struct fmt *F, word e)
     return merged_truth([&] { return fmt_dirty(F, e); });
 }
 
+static inline word library_soft(const struct fmt *F, word e)
+{
+    return merged([&] { return word(fmt_soft(F, e)); });
+}
+
 #define fmt_leaf_rights library_leaf_rights
 #define fmt_output library_output
 #define fmt_accessed library_accessed
 #define fmt_dirty library_dirty
 extern "C" {
 #include "pt/slot.h"
+}
+
+#define fmt_soft library_soft
+
+/* Unsigned is a type of C there, and a term here. */
+static inline word parked_soft(const struct fmt *F, unsigned level, word e)
+{
+    return merged([&] { return word(slot_soft(F, level, e)); });
 }
 
 /* Its macro has a cast to uint32_t in it. */
