@@ -44,8 +44,9 @@ prove_all() {
     status=0
     compile . "$out/prove" -O1
     # shellcheck disable=SC2086
-    "$out/prove" $brief "$only" >"$out/prove.log" 2>&1 || status=$?
-    grep -v '^[0-9]* proved, ' "$out/prove.log" | head -n 100
+    { "$out/prove" $brief "$only" 2>&1 || echo "$?" >"$out/status"; } | tee "$out/prove.log" |
+        grep --line-buffered -v '^[0-9]* proved, ' || true
+    [ ! -f "$out/status" ] || status=$(cat "$out/status")
     [ "$status" -ne 2 ] || exit 2
     # shellcheck disable=SC2046
     set -- $(sed -n 's/^\([0-9]*\) proved, \([0-9]*\) refuted$/\1 \2/p' "$out/prove.log")

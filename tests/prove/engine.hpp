@@ -38,7 +38,7 @@ truth merged_truth(const std::function<truth()> &f);
 /* False: refuted, or vacuous; says how on standard output. `where` is printed before the title. */
 bool prove(const std::string &where, const char *title, const std::function<void()> &property);
 
-/* Each bit that can be set in the value of f, for some values of its unknowns; the solver shows that no other can be. */
+/* Each bit that can be set in the value of f, for some values of its unknowns. The solver shows that no other can. */
 raw bits_possible(const std::function<word()> &f);
 
 /* Not empty: the program ends with status 1 as soon as this is in the text of a claim that does not hold. */

@@ -235,8 +235,8 @@ static view arm_look(const machine &m, unsigned level, word e, word va)
 
 /*
  * RISC-V privileged specification, Sv39 and on, Svpbmt, Svnapot, hypervisor extension: 0 V, 1 R, 2 W, 3 X, 4 U, 5 G,
- * 6 A, 7 D, 53..10 PPN, 62..61 PBMT, 63 N. R = W = X = 0 points to a table, in which D, A, U, PBMT and N are reserved. W
- * without R is reserved. A leaf with U = 0 is a fault in the second stage, and user code may not use it in the first;
+ * 6 A, 7 D, 53..10 PPN, 62..61 PBMT, 63 N. R = W = X = 0 points to a table, in which D, A, U, PBMT and N are reserved.
+ * W without R is reserved. A leaf with U = 0 is a fault in the second stage, and user code may not use it in the first;
  * with U = 1 supervisor code never executes it.
  */
 static view riscv_look(const machine &m, unsigned level, word e, word va)

@@ -76,7 +76,7 @@ static void new_leaf(unsigned rights, unsigned attr)
     claim("nothing in the engine's bits", soft_of(e) == 0);
 }
 
-/* ---------------------------------------------------------------------------------------------- every leaf, as it is */
+/* --------------------------------------------------------------------------------------------- every leaf, as it is */
 
 static void leaf_as_it_is()
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Numbers that may be unknown: what uint64_t, uint32_t and uint8_t are while the headers of the library are compiled
- * for a proof. Owns C's rules of arithmetic over them; must not know a format, nor how a question about them is answered
- * (engine.hpp).
+ * for a proof. Owns C's rules of arithmetic over them; must not know a format, nor how a question about them is
+ * answered (engine.hpp).
  *
  * A value without a term is an ordinary number, and arithmetic of numbers stays arithmetic of numbers. A comparison
  * with an unknown gives a truth; where C wants a bool of it, the engine goes both ways (decide). An explicit cast to a
