@@ -111,6 +111,7 @@ void bench_faults(void);
 void bench_lookups(void);
 void bench_areas(void);
 void bench_threads(void);
+void bench_forks(void);
 void bench_memory(void);
 void bench_strategies(void);
 

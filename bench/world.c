@@ -13,7 +13,8 @@
 #include <arena.h>
 #include <aspace_port.h>
 
-static const uint64_t arena_bytes = 1024 * MIB;
+/* The allocator does not put small frames together to large ones again: a gigabyte of each. */
+static const uint64_t arena_bytes = 2560 * MIB, prefault_bytes = 1024 * MIB;
 
 static struct arena arena;
 static struct aspace_host *host;
@@ -92,7 +93,7 @@ void world_open(void)
     struct arena_config config = {
         .kind = ARENA_FAST,
         .bytes = arena_bytes,
-        .prefault_bytes = arena_bytes,
+        .prefault_bytes = prefault_bytes,
         .skip_zeroing = true,
     };
     if (arena_init(&arena, &config) != 0)

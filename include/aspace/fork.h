@@ -5,8 +5,8 @@
  * frame back without a copy. Pages not yet filled stay unfilled. A fork that nobody runs is a snapshot.
  *
  * What each area asks for is aspace_map.fork:
- *   COW     owned pages are shared until written. Borrowed memory (LINEAR, ROM) and areas without pages (TRAP, RESERVED,
- *           GUARD) are the same in both. A backend's pages are asked for by the child's own faults
+ *   COW     owned pages are shared until written. Borrowed memory (LINEAR, ROM) and areas without pages (TRAP,
+ *           RESERVED, GUARD) are the same in both. A backend's pages are asked for by the child's own faults
  *   SHARE   the same, where no page is the area's own; UNSUPPORTED at the map otherwise: what the parent fills later
  *           could not reach the child
  *   COPY    owned pages are copied at once, as they are at the cut; UNSUPPORTED at the map for other areas
@@ -41,8 +41,8 @@ ASPACE_MUST_CHECK int aspace_fork(struct aspace *parent, struct aspace *child);
 /*
  * The same in steps of about `budget` tables, for large spaces whose writers are excluded anyway: a guest whose CPUs
  * are stopped, a process of one thread. The parent stands still from begin to the last step, which gives OK or an
- * error; MORE before that. Any CPU may make a step; after an error or OK the fork is over. aspace_fork_cancel ends it after
- * MORE, as if memory had run out. The memory of `fork` is the caller's until then.
+ * error; MORE before that. Any CPU may make a step; after an error or OK the fork is over. aspace_fork_cancel ends it
+ * after MORE, as if memory had run out. The memory of `fork` is the caller's until then.
  */
 struct aspace_fork {
     uint64_t opaque[96];
