@@ -24,9 +24,10 @@ rm -rf "$out"
 mkdir -p "$out"
 
 # `!a & b` is a proposition here: hence -Wno-parentheses.
+strict="-O1 -Wall -Wextra -Wconversion -Werror -Wno-parentheses"
 cpp() { # cpp TREE SWITCHES SOURCE OBJECT
-    g++ -std=gnu++20 "$2" -Wall -Wextra -Wconversion -Werror -Wno-parentheses -I"$1/include" -I"$1/src" \
-        -I"$1/tests/prove" -c "$3" -o "$4"
+    # shellcheck disable=SC2086
+    g++ -std=gnu++20 $2 -I"$1/include" -I"$1/src" -I"$1/tests/prove" -c "$3" -o "$4"
 }
 
 # The program of a tree: of the project, or of a copy with a mistake. The claims are one unit, which compiles faster; the
@@ -42,7 +43,7 @@ proved=0 refuted=0 failed=0
 
 prove_all() {
     status=0
-    compile . "$out/prove" -O1
+    compile . "$out/prove" "$strict"
     # shellcheck disable=SC2086
     { "$out/prove" $brief "$only" 2>&1 || echo "$?" >"$out/status"; } | tee "$out/prove.log" |
         grep --line-buffered -v '^[0-9]* proved, ' || true
@@ -67,7 +68,7 @@ verdict_of() { # verdict_of FAMILY FILE EXPRESSION CLAIM
         echo "the expression changes nothing in $2"
         return
     fi
-    if ! compile "$tree" "$log" -O0 >"$log.log" 2>&1; then
+    if ! compile "$tree" "$log" "-O0 -w" >"$log.log" 2>&1; then
         echo "does not compile, see $log.log"
         return
     fi
@@ -131,7 +132,7 @@ mistakes() {
     fi
 }
 
-cpp . -O1 tests/prove/engine.cpp "$out/engine.o"
+cpp . "$strict" tests/prove/engine.cpp "$out/engine.o"
 prove_all
 mistakes
 echo "$proved proved, $refuted refuted as expected, $failed failed"
