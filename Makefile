@@ -11,7 +11,7 @@ ifneq ($(unknown),)
 $(error unknown variable: $(unknown) (make help lists them))
 endif
 
-.PHONY: help build run test models explore conflicts soak bench lint format clean
+.PHONY: help build run test models prove explore conflicts soak bench lint format clean
 
 help:
 	@echo 'make build    compile the library, the hosted port and the example into build/release'
@@ -21,6 +21,7 @@ help:
 	@echo '                (all of them: examples/hypervisor/run.sh --help)'
 	@echo 'make test     everything that can fail; installs what it lacks. ONLY=part of a step'\''s name; FAST=1'
 	@echo 'make models   search every state of the models of the protocol, with Spin. ONLY=part of a model'\''s name; FAST=1'
+	@echo 'make prove    the bits of every format, for all entries, with Z3; four minutes. ONLY=part of a family'\''s name; FAST=1'
 	@echo 'make explore  interleavings of the real code, two preemptions for every pair: half an hour. SEED=n, SCHEDULES=n of'
 	@echo '                a random case, SECONDS_MAX=n, ONLY=part of a name'
 	@echo 'make conflicts  which cache lines operations on different leaves share; a table, and planted mistakes'
@@ -42,6 +43,9 @@ test:
 
 models:
 	@tools/models.sh
+
+prove:
+	@tools/prove.sh
 
 explore:
 	@tools/explore.sh full

@@ -11,10 +11,10 @@ find_files() {
 }
 
 case ${1-} in
-c) find_files \( -name '*.c' -o -name '*.h' \) ;;
+c) find_files \( -name '*.c' -o -name '*.h' -o -name '*.cpp' -o -name '*.hpp' \) ;;
 sh) find_files \( -name '*.sh' -o -path ./.ci/run \) ;;
 all)
-    find_files \( -name '*.[chS]' -o -name '*.sh' -o -name '*.md' -o -name '*.cmake' -o -name '*.in' -o -name '*.lds' \
+    find_files \( -name '*.[chS]' -o -name '*.[ch]pp' -o -name '*.sh' -o -name '*.md' -o -name '*.cmake' -o -name '*.in' -o -name '*.lds' \
         -o -name '*.ld' -o -name '*.map' -o -name '*.py' -o -name '*.pml' -o -name CMakeLists.txt -o -name Makefile -o -path ./.ci/run \)
     ;;
 *) echo "sources: usage: sources.sh c|sh|all" >&2; exit 2 ;;

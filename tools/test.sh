@@ -198,6 +198,16 @@ models() {
     explain $("$logs/run-one" "$logs/$name" "$tally" "env -u ONLY FAST=1" tools/models.sh)
 }
 
+# The bits of the formats: the short form, and a mistake a family.
+proofs() {
+    status=0
+    env -u ONLY FAST=1 tools/prove.sh || status=$?
+    # shellcheck disable=SC2046
+    set -- $(sed -n 's/^\([0-9]*\) proved, \([0-9]*\) refuted as expected, \([0-9]*\) failed$/\1 \2 \3/p' "$log")
+    count $((${1-0} + ${2-0})) "${3-1}" 0
+    return $status
+}
+
 check_guest_lines() {
     # Bad input gets one line and status 2.
     for bad in GUEST=vax CPUS=0 PAGES=3k STRESS=3 RAM=1M RAM=lots KERNEL=/nonexistent TIMEOUT=x; do
@@ -211,7 +221,7 @@ check_guest_lines() {
     done
 }
 
-packages="gcc g++ clang libclang-rt-dev cmake ninja-build make pkg-config libc6-dev binutils liburcu-dev spin valgrind"
+packages="gcc g++ clang libclang-rt-dev cmake ninja-build make pkg-config libc6-dev binutils liburcu-dev spin valgrind libz3-dev"
 if [ -z "$fast" ]; then
     packages="$packages gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu libc6-dev-arm64-cross libc6-dev-riscv64-cross qemu-user"
     packages="$packages qemu-system-arm qemu-system-misc opensbi"
@@ -238,6 +248,7 @@ step install tools/check-install.sh
 step symbols tools/check-symbols.sh
 step freestanding tests/freestanding/run.sh
 step models
+step prove proofs
 ahead explore explored
 step conflicts tools/conflicts.sh --brief
 step explore

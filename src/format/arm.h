@@ -77,9 +77,9 @@ enum { ARM_S2_WB = 15, ARM_S2_FWB_WB = 6, ARM_S2_NC = 5, ARM_S2_NGNRE = 1, ARM_S
 FMT_INLINE uint64_t arm_size_code(uint64_t pa_end)
 {
     static const uint8_t width[] = {32, 36, 40, 42, 44};
-    uint64_t code = 0;
+    unsigned code = 0;
 
-    while (code < sizeof width && FMT_BIT(width[code]) < pa_end)
+    while (code < sizeof width / sizeof *width && FMT_BIT(width[code]) < pa_end)
         code++;
     return code; /* 5: 48 bits */
 }

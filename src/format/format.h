@@ -153,7 +153,7 @@ FMT_INLINE uint64_t fmt_with_rights(const struct fmt *F, const struct fmt_ctx *C
 /* The engine's two bits of a leaf. They stay through every change below and above; split and join keep them too. */
 FMT_INLINE unsigned fmt_soft(const struct fmt *F, uint64_t e)
 {
-    return (unsigned)(e >> F->soft_shift) & 3u;
+    return (unsigned)(e >> F->soft_shift & 3u);
 }
 
 FMT_INLINE uint64_t fmt_with_soft(const struct fmt *F, uint64_t e, unsigned soft)

@@ -113,7 +113,7 @@ static inline uint64_t slot_park(const struct fmt *F, const struct fmt_ctx *C, u
 /* Of a LEAF or a PARKED slot. */
 static inline unsigned slot_soft(const struct fmt *F, unsigned level, uint64_t e)
 {
-    return fmt_present(F, level, e) ? fmt_soft(F, e) : (unsigned)(e >> SLOT_PARKED_SOFT_SHIFT) & 3u;
+    return fmt_present(F, level, e) ? fmt_soft(F, e) : (unsigned)(e >> SLOT_PARKED_SOFT_SHIFT & 3u);
 }
 
 static inline aspace_pa_t slot_parked_pa(const struct fmt *F, uint64_t e)
