@@ -14,5 +14,6 @@ extern const struct suite access_suite;   /* reading and writing by input addres
 extern const struct suite tag_suite;      /* VMIDs and ASIDs by generation */
 extern const struct suite scenario_suite; /* the cases from defects seen elsewhere, numbered */
 extern const struct suite lifetime_suite; /* more of them: who takes away what others are still at */
+extern const struct suite ticket_suite;   /* faults that wait for I/O */
 
 #endif
