@@ -37,7 +37,7 @@
  *   assert  -DIDLE_EARLY          a ticket is made idle before it is out of the list
  *   assert  -DCLOSE -DNO_PIN      a ticket does not pin the space
  *   assert  -DCLOSE -DNO_SETTLE   destroy does not wait for completions
- *   stuck   -DCLOSE -DCLOSE_QUIET close wakes nobody
+ *   stuck   -DCLOSE -DNO_DISMISS  those who wait are not woken by close
  */
 #define EMPTY 0
 #define ARMED 1
@@ -478,9 +478,7 @@ proctype closer()
     SECTION;
     closed = true
     SECTION_END;
-#ifndef CLOSE_QUIET
     revoke(x, ok);
-#endif
     /* No other call than the end of a ticket is in progress. */
     trying == 0;
 #ifndef NO_SETTLE

@@ -62,7 +62,7 @@ static void check(bool ok, const char *what, int line)
 }
 #define CHECK(condition) check((condition), #condition, __LINE__)
 
-/* ------------------------------------------------------------------------------------------------------ the schedule */
+/* ----------------------------------------------------------------------------------------------------- the schedule */
 
 static void pass_baton(void)
 {
@@ -109,7 +109,7 @@ static void *second(void *arg)
     }
 }
 
-/* -------------------------------------------------------------------------------------------------------- the object */
+/* ------------------------------------------------------------------------------------------------------- the object */
 
 static aspace_pa_t fetch(void)
 {
@@ -152,7 +152,7 @@ static void map(uint32_t flags)
                            .flags = flags,
                            .backend = &backend};
 
-    m.backend_ctx = (void *)(uintptr_t)now.version; // NOLINT: a number
+    m.backend_ctx = (void *)(uintptr_t)now.version;
     CHECK(aspace_map(now.space, &m, NULL) == ASPACE_OK);
 }
 
@@ -168,7 +168,7 @@ static void count_release(void *user)
     now.released++;
 }
 
-/* -------------------------------------------------------------------------------------------------------- the actors */
+/* ------------------------------------------------------------------------------------------------------- the actors */
 
 static void do_complete(void)
 {
@@ -288,7 +288,7 @@ static const struct actor others[] = {
     {"destroy", do_destroy, true, true},
 };
 
-/* ------------------------------------------------------------------------------------------------------ one schedule */
+/* ----------------------------------------------------------------------------------------------------- one schedule */
 
 static void prepare(void)
 {
