@@ -50,7 +50,7 @@ static void disk_release(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned or
     disk.hal.free(disk.port, pa, order);
 }
 
-/* The transfer into a frame of the caller's. How long it takes, and what happens meanwhile, is the caller's business. */
+/* The transfer into a frame of the caller's. How long it takes, and what happens meanwhile, is up to him. */
 static aspace_pa_t disk_read(uint64_t offset)
 {
     aspace_pa_t pa = disk.hal.alloc(disk.port, 0, 0);
