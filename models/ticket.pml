@@ -21,7 +21,7 @@
  *   clean   -DREMAP               the same, unmap and map
  *   clean   -DFAULT               two tickets, discard, a fault
  *   clean   -DCLOSE               two tickets, one cancelled, close and destroy
- *   deep    -DTHREE               three tickets, one cancelled, discard
+ *   deep    -DTHREE               three tickets, discard
  *   assert  -DARM_UNLOCKED        a ticket is armed without the table's lock and a second look
  *   assert  -DARM_LATE            a ticket is listed after the table's unlock
  *   assert  -DNO_STALE            complete does not ask whether the ticket is stale
@@ -505,12 +505,12 @@ init
         all = 4;
 #ifdef THREE
         run owner(2);
-        all = 5;
-#endif
+#else
 #ifdef FAULT
         run fault();
 #else
         run canceller(0);
+#endif
 #endif
 #ifdef CLOSE
         run closer()

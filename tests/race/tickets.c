@@ -201,7 +201,10 @@ static void do_fail(void)
 
 static void do_cancel_second(void)
 {
-    (void)!aspace_fault_cancel(&now.ticket[1]);
+    int rc = aspace_fault_cancel(&now.ticket[1]);
+
+    CHECK(rc == ASPACE_OK || rc == ASPACE_E_STALE);
+    CHECK(aspace_ticket_state(&now.ticket[1]) != ASPACE_TICKET_LEADING);
 }
 
 static void do_try_second(void)
@@ -265,6 +268,7 @@ static void do_close(void)
 static void do_destroy(void)
 {
     CHECK(aspace_destroy(now.space) == ASPACE_OK);
+    aspace_trim(race.host); /* who goes on in its tables reads poison */
 }
 
 static const struct actor enders[] = {
@@ -365,6 +369,9 @@ static void finish(void)
         if (!now.actor[1]->closes) {
             check_page();
         }
+    }
+    for (unsigned n = 0; n < TICKETS && now.actor[1]->closes; n++) {
+        CHECK(now.ticket[n].pending.stale || aspace_ticket_state(&now.ticket[n]) == ASPACE_TICKET_IDLE);
     }
     end_tickets();
     CHECK(now.wakes[0] == 0 && now.wakes[1] <= 1 && now.wakes[2] <= 1);
