@@ -10,6 +10,19 @@ if(bench_sources)
     RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/bench)
 endif()
 
+# Threads, tasks and vCPU loops that wait for pages.
+file(GLOB examples CONFIGURE_DEPENDS ${aspace_root}/examples/async/*.c)
+add_custom_target(examples-async)
+foreach(file ${examples})
+  get_filename_component(name ${file} NAME_WE)
+  add_executable(example-${name} ${file})
+  aspace_flags(example-${name})
+  target_link_libraries(example-${name} PRIVATE aspace aspace-linux)
+  set_target_properties(example-${name} PROPERTIES OUTPUT_NAME ${name}
+    RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/examples/async)
+  add_dependencies(examples-async example-${name})
+endforeach()
+
 if(EXISTS ${aspace_root}/examples/quickstart.c)
   add_executable(quickstart ${aspace_root}/examples/quickstart.c)
   aspace_flags(quickstart)

@@ -59,4 +59,5 @@ if(TARGET race-schedule)
   target_compile_definitions(aspace-hooked PRIVATE "ASPACE_PORT_HEADER=${aspace_port_header}"
     "ASPACE_SEAM_HEADER=\"race/seam_hook.h\"")
   target_sources(race-schedule PRIVATE $<TARGET_OBJECTS:aspace-hooked>)
+  target_sources(race-tickets PRIVATE $<TARGET_OBJECTS:aspace-hooked>)
 endif()

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # The example in README.md is examples/quickstart.c, letter by letter, and what it prints is what the program prints.
-# With --update the README is made to say so.
+# With --update the README is made to say so. The examples in examples/async end well.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -42,4 +42,10 @@ fi
 status=0
 block "$source_marker" | diff -u - examples/quickstart.c || { echo "README.md: the example is not examples/quickstart.c"; status=1; }
 block "$output_marker" | diff -u - "$work/output" || { echo "README.md: the example prints something else"; status=1; }
+
+# Each ends with what it did, and status 1 if that is not right; one that waits for ever is ended.
+tools/build.sh gcc examples-async
+for example in threads tasks vcpus; do
+    timeout -k 5 60 "build/gcc/examples/async/$example" || { echo "examples/async/$example: status $?"; status=1; }
+done
 exit $status

@@ -46,7 +46,8 @@ extern "C" {
     X(RETRY, -11, "a change is in flight; try again")                                                                  \
     X(BUSY, -12, "still in use")                                                                                       \
     X(FAULT, -13, "the memory behind the address could not be supplied")                                               \
-    X(MORE, -14, "the budget is used up and work is left; call again")
+    X(MORE, -14, "the budget is used up and work is left; call again")                                                 \
+    X(STALE, -15, "what it was for has changed meanwhile")
 
 enum aspace_error {
 #define ASPACE_X(id, value, message) ASPACE_E_##id = (value),
@@ -134,8 +135,8 @@ struct aspace_config {
     uint64_t mair;           /* Arm stage 1: MAIR_EL1; 0 means 0xff (WB) 0x04 (nGnRE) 0x44 (NC) 0x00 from index 0 */
     uint64_t pat;            /* x86 process and nested tables: IA32_PAT; 0 means the value after reset with WC in PA4 */
     void *user;              /* the embedder's own */
-    void (*released)(
-        void *user); /* nothing refers to the space's memory any more; called by aspace_destroy. May be NULL */
+    void (*released)(void *user); /* nothing refers to the space's memory any more: destroyed, and every ticket has
+                                  ended; called by the last of them. May be NULL where there are no tickets */
 };
 
 /* Opaque; aspace_bytes(host) bytes, aligned to ASPACE_CACHE_LINE, supplied by the caller. */
@@ -149,14 +150,15 @@ size_t aspace_bytes(const struct aspace_host *host);
  */
 ASPACE_MUST_CHECK int aspace_create(struct aspace *space, struct aspace_host *host, const struct aspace_config *config);
 
-/* After close every operation answers CLOSED. Does not wait. Translations stay until destroy. */
+/* After close every operation answers CLOSED, the end of a pending fault too (ticket.h); who waits for one is woken.
+ * Does not wait. Translations stay until destroy. */
 void aspace_close(struct aspace *space);
 
 /*
  * Tear down in bounded steps: about `budget` tables a call. MORE while work is left, OK when every frame and table has
- * been returned and the memory of the space may be reused. Closes the space first. The space must not be active on any
- * CPU, and no other call on it may be in progress. Not inside a read section; waits for a grace period in the last
- * step. Failure: BUSY if active somewhere.
+ * been returned and the memory of the space may be reused, if no ticket (ticket.h) still refers to it. Closes the space
+ * first. The space must not be active on any CPU, and no other call on it may be in progress but the end of a ticket.
+ * Not inside a read section; waits for a grace period in the last step. Failure: BUSY if active somewhere.
  */
 ASPACE_MUST_CHECK int aspace_destroy_step(struct aspace *space, size_t budget);
 ASPACE_MUST_CHECK int aspace_destroy(struct aspace *space); /* all steps at once */

@@ -22,6 +22,7 @@ extern "C" {
     X(CLOSED, "the space is closing or closed")                                                                        \
     X(WOULD_BLOCK, "the backend would have to wait")                                                                   \
     X(NEEDS_IO, "the backend needs I/O")                                                                               \
+    X(WAITING, "another fault fetches this page: wait to be woken")                                                    \
     X(RETRY, "a change is in flight: run again")
 
 enum aspace_fault_result {
@@ -34,7 +35,7 @@ enum aspace_fault_result {
 /* "DONE" ...; "?" for any other number. */
 const char *aspace_fault_name(enum aspace_fault_result result);
 
-/* More about an answer. Filled for TRAP (all), GUARD, PERMISSION, BUS (area_id). */
+/* More about an answer. Filled for TRAP, NEEDS_IO and WAITING (all), GUARD, PERMISSION, BUS (area_id). */
 struct aspace_fault_info {
     uint64_t cookie; /* of the area */
     uint64_t offset; /* of va in the mapping: bytes */

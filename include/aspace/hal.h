@@ -97,7 +97,8 @@ struct aspace_hal {
     uint64_t (*smr_goal)(void *ctx);              /* a point in time after every section entered before now */
     bool (*smr_passed)(void *ctx, uint64_t goal); /* has every section entered before that goal ended? */
 
-    /* Wake waiters of an asynchronous fault. Optional. */
+    /* Wake who waits for another's asynchronous fault (aspace/ticket.h): what it finds out is stored before the call.
+     * At most once for each WAITING answer. Optional: absent, aspace_ticket_state has to be polled. */
     void (*wake)(void *ctx, void *waiter);
 
     /* A line of text for a person, without newline. Optional. */

@@ -6,7 +6,9 @@
  */
 #include "inspect/describe.h"
 #include "pt/gather.h"
+#include "pt/pending.h"
 #include "pt/pool.h"
+#include "pt/walk.h"
 #include "space/space.h"
 #include "sync/bits.h"
 
@@ -607,6 +609,42 @@ static void check_frames(struct audit *a)
     }
 }
 
+/* ---------------------------------------------------------------------------------------------------------- tickets */
+
+static void tell_ticket(struct audit *a, aspace_va_t va, const char *what)
+{
+    text_hex(begin(a), "", va);
+    text_put(&a->t, what);
+    violation(a);
+}
+
+/* Of the tickets for the same page, how many lead and are not stale? */
+static unsigned leaders(const struct audit *a, aspace_va_t va)
+{
+    unsigned n = 0;
+    for (struct aspace_pending *p = a->pt->pending.first; p; p = p->next)
+        n += p->va == va && !p->stale && space_ticket_leads(p);
+    return n;
+}
+
+/* What is pending and was not revoked is for a page that is mapped, in a table of its own level. */
+static void check_tickets(struct audit *a)
+{
+    unsigned n = 0;
+    for (struct aspace_pending *p = a->pt->pending.first; p; p = p->next, n++) {
+        struct walk w;
+        if (p->stale)
+            continue;
+        walk_any(a->pt, p->va, &w);
+        if (w.level || w.kind == SLOT_EMPTY || w.kind == SLOT_BUSY)
+            tell_ticket(a, p->va, ": a ticket for a page that is not mapped");
+        else if (leaders(a, p->va) != 1)
+            tell_ticket(a, p->va, ": not one ticket leads for the page");
+    }
+    if (n != a->pt->pending.count)
+        tell_ticket(a, n, " tickets are listed, which is not their count");
+}
+
 static void say_nothing(void *arg, const char *line)
 {
     (void)arg;
@@ -632,5 +670,6 @@ size_t aspace_audit(struct aspace *s, aspace_line_fn *line, void *arg)
     check_totals(&a);
     check_records(&a);
     check_frames(&a);
+    check_tickets(&a);
     return a.violations;
 }

@@ -15,6 +15,17 @@
 
 enum { CPU_WORDS = ASPACE_CPUS_MAX / 64 };
 
+struct aspace_pending;
+struct pt;
+
+/* pending.h. On a line that is written by what is pending only, and read by each range operation. */
+struct pt_pending {
+    uint32_t lock;
+    uint32_t count; /* read without the lock */
+    struct aspace_pending *first, **last;
+    void (*revoke)(struct pt *pt, struct aspace_pending *p); /* under the lock */
+} __attribute__((aligned(ASPACE_CACHE_LINE)));
+
 /* Written by its own CPU only; sums are taken by readers. */
 struct pt_cpu {
     uint64_t faults[ASPACE_FAULT_COUNT];
@@ -65,6 +76,8 @@ struct pt {
     uint64_t flush_generation __attribute__((aligned(ASPACE_CACHE_LINE)));
     uint64_t active[CPU_WORDS];
     uint64_t known[CPU_WORDS]; /* CPUs that were active at some time */
+
+    struct pt_pending pending;
 };
 
 static inline struct pt_cpu *pt_this_cpu(struct pt *pt)

@@ -150,6 +150,7 @@ static bool clear_large(struct gather *gather, struct node *n, unsigned i, const
     return true;
 }
 
+/* Nothing is pending for pages of areas that are not CUSTOM (pending.h), so nothing is revoked here. */
 static bool is_plain(const struct pt *pt, const struct area *area, struct seg g)
 {
     return !(area->flags & AREA_CUSTOM) && !(area->flags & AREA_OWNED && g.hi - g.lo > QUICK_FRAMES) &&

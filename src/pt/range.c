@@ -2,6 +2,7 @@
 /* Range operations from prepare to finish. */
 #include "pt/gate.h"
 #include "pt/op.h"
+#include "pt/pending.h"
 
 void op_lock(struct op *op, struct node *n)
 {
@@ -210,6 +211,8 @@ int pt_map(struct pt *pt, struct pt_map *maps, bool replace, struct aspace_range
         }
         for (op.map = maps; op.map; op.map = op.map->next)
             op_commit_map(&op, op.top, op.map->va, op.map->end);
+        if (replace)
+            pt_revoke(pt, op.va, op.end);
         op_end(&op);
     }
     op_fini(&op);
@@ -225,10 +228,44 @@ int pt_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end)
     int rc = op_begin(&op, NULL);
     if (rc == ASPACE_E_OK) {
         op_commit_unmap(&op, op.top, va, end);
+        pt_revoke(pt, va, end);
         op_end(&op);
     }
     op_fini(&op);
     return rc;
+}
+
+void pt_pending_add(struct pt *pt, struct aspace_pending *p)
+{
+    struct pt_pending *l = &pt->pending;
+    p->next = NULL;
+    p->link = l->last;
+    *l->last = p;
+    l->last = &p->next;
+    seam_store(&l->count, l->count + 1);
+}
+
+void pt_pending_remove(struct pt *pt, struct aspace_pending *p)
+{
+    struct pt_pending *l = &pt->pending;
+    *p->link = p->next;
+    if (p->next)
+        p->next->link = p->link;
+    else
+        l->last = p->link;
+    seam_store(&l->count, l->count - 1);
+}
+
+void pt_revoke_pending(struct pt *pt, aspace_va_t va, aspace_va_t end)
+{
+    struct pt_pending *l = &pt->pending;
+    seam_lock(&l->lock, host_lock_tag());
+    for (struct aspace_pending *p = l->first, *next; p; p = next) {
+        next = p->next;
+        if (p->va >= va && p->va < end)
+            l->revoke(pt, p);
+    }
+    seam_unlock(&l->lock);
 }
 
 /* From the left, so that clearing one slot never splits a segment, which could need a page. */
@@ -263,6 +300,8 @@ int pt_protect(struct pt *pt, aspace_va_t va, aspace_va_t end, uint32_t rights)
     int rc = op_begin(&op, NULL);
     if (rc == ASPACE_E_OK) {
         op_commit_protect(&op, op.top, va, end);
+        if (!rights)
+            pt_revoke(pt, va, end);
         op_end(&op);
     }
     op_fini(&op);
@@ -278,6 +317,7 @@ int pt_discard(struct pt *pt, aspace_va_t va, aspace_va_t end)
         op_commit_discard(&op, op.top, va, end);
         gather_flush(&op.g);
         op_discard_rearm(&op, op.top, va, end);
+        pt_revoke(pt, va, end);
         op_end(&op);
     }
     op_fini(&op);

@@ -391,6 +391,22 @@ static __attribute__((noinline)) enum aspace_fault_result fault_general(struct a
     return r;
 }
 
+enum aspace_fault_result fault_make_tables(struct aspace *s, aspace_va_t va)
+{
+    struct fault f = {.s = s, .pt = &s->pt, .va = va};
+    enum aspace_fault_result r = ASPACE_FAULT_DONE;
+    smr_enter(s->pt.host);
+    walk_any(&s->pt, va, &f.w);
+    if (!gate_is_open(&s->pt)) {
+        r = ASPACE_FAULT_RETRY;
+    } else if (f.w.level && f.w.kind == SLOT_ARMED) {
+        uint64_t how = f.w.e & (SLOT_ZERO | SLOT_HUGE);
+        r = install(&f, 0, slot_armed(&s->pt.C, 0, slot_armed_value(f.w.e), how));
+    }
+    smr_leave(s->pt.host);
+    return r == FAULT_AGAIN ? ASPACE_FAULT_RETRY : r;
+}
+
 /* --------------------------------------------------------------------------------------------------- fault-around */
 
 /* Fill the neighbours that follow in the same table. The window doubles while faults come in sequence. */

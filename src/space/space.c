@@ -152,6 +152,7 @@ int aspace_create(struct aspace *s, struct aspace_host *host, const struct aspac
     s->user = config->user;
     s->released = config->released;
     s->sweep_va = config->base;
+    ticket_init(s);
     seam_add(&host->spaces, 1);
     return ASPACE_E_OK;
 }
@@ -290,7 +291,7 @@ void aspace_deactivate(struct aspace *s)
 
 void aspace_close(struct aspace *s)
 {
-    seam_store(&s->state, SPACE_CLOSING);
+    ticket_close(s);
 }
 
 /* Without a budget worth the trouble of counting, the whole root at once. */
@@ -321,6 +322,7 @@ int aspace_destroy_step(struct aspace *s, size_t budget)
         if (seam_load(&pt->active[w]))
             return ASPACE_E_BUSY;
     aspace_close(s);
+    ticket_settle(s);
     int rc = destroy_some(pt, budget ? budget : 1);
     if (rc)
         return rc;
@@ -331,8 +333,7 @@ int aspace_destroy_step(struct aspace *s, size_t budget)
     pool_free(host, pt->root);
     s->state = SPACE_CLOSED;
     seam_add(&host->spaces, (uint64_t)-1);
-    if (s->released)
-        s->released(s->user);
+    space_unpin(s);
     return ASPACE_E_OK;
 }
 

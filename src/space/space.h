@@ -13,7 +13,9 @@ struct aspace {
     uint32_t state;
     void *user;
     void (*released)(void *user);
-    uint64_t context; /* aspace/tag.h: generation and tag; 0: none yet */
+    uint64_t context;    /* aspace/tag.h: generation and tag; 0: none yet */
+    uint64_t pins;       /* tickets that are not idle, and one until destroy has ended: the last calls `released` */
+    uint32_t completing; /* completions that may be looking at tables; raised under pt.pending.lock while open */
     aspace_va_t sweep_va __attribute__((aligned(ASPACE_CACHE_LINE))); /* apart from the state, which all calls read */
     struct pt_cpu cpu[] __attribute__((aligned(ASPACE_CACHE_LINE)));
 };
@@ -26,6 +28,16 @@ static inline bool space_is_open(const struct aspace *s)
 
 /* OK, INVALID, RANGE or CLOSED for a page-aligned, non-empty range of an open space. */
 int space_check_range(const struct aspace *s, aspace_va_t va, uint64_t size);
+
+/* ticket.c. Close: no fault is pending or completed after it, though some may still be completing. */
+void ticket_init(struct aspace *s);
+void ticket_close(struct aspace *s);
+void ticket_settle(const struct aspace *s); /* after close: waits for those */
+void space_unpin(struct aspace *s);         /* the space's memory may be gone on return */
+bool space_ticket_leads(struct aspace_pending *p);
+
+/* fault.c: the tables for a leaf of one page at va, if the marker there is above that level. DONE, NO_MEMORY, RETRY. */
+enum aspace_fault_result fault_make_tables(struct aspace *s, aspace_va_t va);
 
 static inline bool space_contains(const struct aspace *s, aspace_va_t va)
 {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The list of operations, with the situation each is tried in. Must not know what is done with them. */
+#include <aspace/ticket.h>
+
 #include "operations.h"
 
 /* Where everything happens: both are aligned for a large leaf, `far` in another table where there is room. */
@@ -98,6 +100,33 @@ static void three_areas(struct env *env)
     do_map(env, ASPACE_KIND_LAZY, va + env->span[1], 4 * PAGE, env->rw);
     poke(env, va + PAGE, 4);
     poke(env, va + env->span[1] + PAGE, 3);
+}
+
+/* Pages of an object that has none of them at hand. */
+static enum aspace_fault_result fetch_first(const struct aspace_fill *fill, struct aspace_page *page)
+{
+    (void)fill;
+    (void)page;
+    return ASPACE_FAULT_NEEDS_IO;
+}
+
+static void take_back(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned order)
+{
+    struct env *env = ctx;
+
+    (void)offset;
+    env->machine.hal->free(&env->machine, pa, order);
+}
+
+static const struct aspace_backend fetched = {.name = "fetched", .fill = fetch_first, .release = take_back};
+
+static void fetched_upper(struct env *env)
+{
+    struct aspace_map m = request(ASPACE_KIND_CUSTOM, at(env, 2, 0), env->span[2], env->rw);
+
+    m.backend = &fetched;
+    m.backend_ctx = env;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
 }
 
 /* ------------------------------------------------------------------------------------------------------------- maps */
@@ -262,6 +291,25 @@ static int fault_far(struct env *env)
     return fault_error(aspace_fault(env->space, far(env), ASPACE_R, NULL));
 }
 
+/* A page that is fetched: only try needs memory of the library. */
+static int fault_ticket(struct env *env)
+{
+    struct aspace_ticket t = {0};
+    enum aspace_fault_result r =
+        aspace_fault_try(env->space, at(env, 2, 0) + env->span[1] + PAGE, ASPACE_W, 0, &t, NULL);
+
+    if (r != ASPACE_FAULT_NEEDS_IO) {
+        CHECK_EQ(aspace_ticket_state(&t), ASPACE_TICKET_IDLE);
+        return fault_error(r);
+    }
+    aspace_pa_t pa = env->machine.hal->alloc(&env->machine, 0, ASPACE_ALLOC_ZERO);
+    if (pa == ASPACE_PA_NONE) {
+        CHECK_OK(aspace_fault_fail(&t, ASPACE_E_NO_MEMORY));
+        return ASPACE_E_NO_MEMORY;
+    }
+    return aspace_fault_complete(&t, pa);
+}
+
 static int populate(struct env *env)
 {
     uint64_t done = 0;
@@ -344,6 +392,7 @@ const struct operation operations[] = {
     {"fault_first", lazy_area, fault_near, 0},
     {"fault_upper", lazy_upper, fault_upper, 0},
     {"fault_far", lazy_far, fault_far, 0},
+    {"fault_ticket", fetched_upper, fault_ticket, OPERATION_PARTIAL}, /* tables that try made stay */
     {"populate", lazy_area, populate, OPERATION_PARTIAL},
     {"write", lazy_area, write_page, 0},
     {"read", lazy_area, read_pages, OPERATION_PARTIAL},

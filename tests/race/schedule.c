@@ -14,6 +14,7 @@ enum { PAGES = 6, CPUS = 3 };
 #define BASE SHARED_VA
 
 void (*race_hook)(void);
+void (*race_waits)(void);
 
 static struct race race;
 

@@ -12,11 +12,19 @@
 
 #define SEAM_INLINE static inline __attribute__((always_inline, unused))
 
-/* Who waits here waits for nobody: one thread plays all CPUs. */
-#undef aspace_pause
-#define aspace_pause() ((void)0)
-
 extern void (*race_hook)(void);
+extern void (*race_waits)(void); /* somebody has to go on before the caller can; NULL: nobody ever has to */
+
+/* One thread plays all CPUs. */
+static inline void race_wait(void)
+{
+    if (race_waits) {
+        race_waits();
+    }
+}
+
+#undef aspace_pause
+#define aspace_pause() race_wait()
 
 static inline void race_point(void)
 {
@@ -68,7 +76,9 @@ SEAM_INLINE bool seam_trylock(uint32_t *lock, uint32_t tag)
 
 SEAM_INLINE void seam_lock(uint32_t *lock, uint32_t tag)
 {
-    while (!seam_trylock(lock, tag)) {}
+    while (!seam_trylock(lock, tag)) {
+        race_wait();
+    }
 }
 
 SEAM_INLINE void seam_unlock(uint32_t *lock)
