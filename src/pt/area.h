@@ -40,6 +40,8 @@ struct area {
     uint32_t doorbell_count;
     uint32_t index;
     struct area *next_dead; /* on the list of a CPU, or of an operation */
+    struct area *origin;    /* CUSTOM, moved: the record of the map call, whose end the backend is told; else NULL */
+    uint32_t holds;         /* 1 for its pages, and 1 for each record that names it as origin */
 } __attribute__((aligned(128)));
 _Static_assert(sizeof(struct area) == 128, "thirty-one records and a header share a page");
 

@@ -33,7 +33,7 @@ void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, as
     op->F = pt->F;
     op->C = &pt->C;
     op->kind = kind;
-    op->replace = op->batch = op->lock_all = op->clear_first = op->busied = false;
+    op->replace = op->batch = op->lock_all = op->clear_first = op->busied = op->moves = false;
     op->restarts = 0;
     op->tag = host_lock_tag();
     op->rights = 0;
@@ -45,6 +45,9 @@ void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, as
     op->culprit = NULL;
     op->put_area = NULL;
     op->put_pages = 0;
+    op->records = op->record_have = 0;
+    op->record_first = NULL;
+    op->move = NULL;
     gather_init(&op->g, pt);
 }
 
@@ -59,6 +62,11 @@ void op_fini(struct op *op)
     }
     if (UNLIKELY(op->spill_root != NULL))
         pool_free(host, op->spill_root);
+    while (UNLIKELY(op->record_first != NULL)) {
+        struct area *area = op->record_first;
+        op->record_first = area->next_dead;
+        area_free(host, area);
+    }
     if (UNLIKELY(op->quota))
         pt_account(&op->pt->used_tables, op->pt->quota_tables, -(int64_t)op->quota);
     gather_finish(&op->g);
@@ -67,14 +75,27 @@ void op_fini(struct op *op)
 static bool prepared(const struct op *op)
 {
     return op->have >= op->need && op->g.capacity >= op->words && (op->spill_root || !op->need_spill_root) &&
-           (!op->pt->quota_tables || op->quota >= op->tables);
+           op->record_have >= op->records && (!op->pt->quota_tables || op->quota >= op->tables);
 }
 
 /* Unmap may use what is held back: it must not fail for want of a place to put what it frees. */
 static struct node *page_for(struct op *op)
 {
     struct node *page = pool_alloc(op->pt->host);
-    return page || op->kind != OP_UNMAP ? page : pool_alloc_emergency(op->pt->host);
+    return page || op->kind != OP_UNMAP || op->moves ? page : pool_alloc_emergency(op->pt->host);
+}
+
+static bool prepare_records(struct op *op)
+{
+    while (op->record_have < op->records) {
+        struct area *area = area_alloc(op->pt->host);
+        if (!area)
+            return false;
+        area->next_dead = op->record_first;
+        op->record_first = area;
+        op->record_have++;
+    }
+    return true;
 }
 
 static bool prepare_pages(struct op *op)
@@ -97,7 +118,7 @@ static bool prepare_pages(struct op *op)
     }
     if (op->need_spill_root && !op->spill_root)
         op->spill_root = pool_alloc_run(op->pt->host, node_dense_order(op->F, op->F->levels - 1u));
-    return op->spill_root || !op->need_spill_root;
+    return (op->spill_root || !op->need_spill_root) && prepare_records(op);
 }
 
 int op_prepare(struct op *op)
@@ -116,8 +137,10 @@ int op_prepare(struct op *op)
 
 static int plan(struct op *op, struct pt_map *maps)
 {
-    op->need = op->tables = op->words = 0;
+    op->need = op->tables = op->words = op->records = 0;
     op->need_spill_root = op->clear_first = false;
+    if (op->moves)
+        return op_plan_move(op);
     if (!maps)
         return op_plan(op, op->va, op->end);
     for (op->map = maps; op->map; op->map = op->map->next) {
@@ -128,8 +151,7 @@ static int plan(struct op *op, struct pt_map *maps)
     return ASPACE_E_OK;
 }
 
-/* Prepare and lock. OK: planned, locked, in a read section. Anything else: out of it, nothing held. */
-static int op_begin(struct op *op, struct pt_map *maps)
+int op_begin(struct op *op, struct pt_map *maps)
 {
     for (;;) {
         smr_enter(op->pt->host);

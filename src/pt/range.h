@@ -80,6 +80,14 @@ int pt_protect(struct pt *pt, aspace_va_t va, aspace_va_t end, uint32_t rights);
 
 int pt_discard(struct pt *pt, aspace_va_t va, aspace_va_t end);
 
+/*
+ * Move what [va, end) holds to new_va, which is free and does not overlap it. OK, EXISTS (culprit filled), NO_MEMORY,
+ * QUOTA. Both ranges are locked as a batch is, the lower one first.
+ *   R8  A slot that moves is BUSY in the old place, and holds there what it was, until it is visible in the new one;
+ *       between the two every CPU has acknowledged the invalidation of the old place.
+ */
+int pt_move(struct pt *pt, aspace_va_t va, aspace_va_t end, aspace_va_t new_va, struct aspace_range *culprit);
+
 /* The three that work on one leaf or table; va is any address in it. */
 int pt_migrate(struct pt *pt, aspace_va_t va, aspace_pa_t new_pa);
 int pt_collapse(struct pt *pt, aspace_va_t va, unsigned level);

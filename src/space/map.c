@@ -89,6 +89,8 @@ static struct area *make_area(struct pt *pt, const struct aspace_map *q)
         a->flags |= AREA_COUNT;
     a->pages = q->size >> 12;
     a->faults = 0;
+    a->origin = NULL;
+    a->holds = 1;
     return a;
 }
 
@@ -311,6 +313,19 @@ int aspace_protect(struct aspace *s, aspace_va_t va, uint64_t size, uint32_t rig
         return rc;
     aspace_trace(protect, s, va, size);
     return pt_protect(&s->pt, va, va + size, rights);
+}
+
+int aspace_move(struct aspace *s, aspace_va_t va, uint64_t size, aspace_va_t new_va, struct aspace_range *culprit)
+{
+    int rc = space_check_range(s, va, size);
+    if (rc == ASPACE_E_OK)
+        rc = space_check_range(s, new_va, size);
+    if (rc)
+        return rc;
+    if (va - new_va < size || new_va - va < size)
+        return ASPACE_E_INVALID;
+    aspace_trace(move, s, va, new_va);
+    return pt_move(&s->pt, va, va + size, new_va, culprit);
 }
 
 int aspace_discard(struct aspace *s, aspace_va_t va, uint64_t size)
