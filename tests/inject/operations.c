@@ -245,6 +245,33 @@ static int split(struct env *env)
     return aspace_split(env->space, near(env));
 }
 
+/* ------------------------------------------------------------------------------------------------------------ moves */
+
+static uint64_t away(struct env *env)
+{
+    return env->config.format == ASPACE_FMT_TOY ? at(env, 1, 4) : far(env) + env->span[1];
+}
+
+static int move_three(struct env *env)
+{
+    return aspace_move(env->space, near(env) + PAGE, env->span[1] + PAGE, away(env) + 2 * PAGE, NULL);
+}
+
+static int move_part(struct env *env)
+{
+    return aspace_move(env->space, near(env) + PAGE, PAGE, away(env), NULL);
+}
+
+static int move_whole(struct env *env)
+{
+    return aspace_move(env->space, near(env), env->span[1], away(env) + 2 * PAGE, NULL);
+}
+
+static int move_upper(struct env *env)
+{
+    return aspace_move(env->space, at(env, 2, 0) + PAGE, env->span[2] - 2 * PAGE, at(env, 2, 2) + 3 * PAGE, NULL);
+}
+
 /* ---------------------------------------------------------------------------------------------- faults and accesses */
 
 static int fault_near(struct env *env)
@@ -339,6 +366,13 @@ const struct operation operations[] = {
     {"migrate", lazy_touched, migrate, 0},
     {"collapse", small_pages, collapse, NEEDS_HUGE},
     {"split_huge", huge_page, split, NEEDS_HUGE},
+    {"move_three", three_areas, move_three, 0},
+    {"move_touched", lazy_touched, move_whole, 0},
+    {"move_huge", huge_page, move_whole, NEEDS_HUGE},
+    {"move_huge_part", huge_page, move_part, NEEDS_HUGE},
+    {"move_run_part", linear_run, move_part, NEEDS_RUNS},
+    {"move_marker_part", lazy_upper, move_upper, 0},
+    {"move_giant_part", linear_upper, move_upper, NEEDS_GIANT},
     {"split_linear", linear_block, split, NEEDS_HUGE},
     {"fault", lazy_touched, fault_near, 0},
     {"fault_first", lazy_area, fault_near, 0},
