@@ -119,6 +119,7 @@ bool gather_ask(struct gather *g)
     if (g->va == g->end)
         return false;
     struct pt_cpu *c = pt_this_cpu(pt);
+    g->took = true;
     COUNT(c->flushes, 1);
     COUNT(c->full_flushes, g->entries > pt->host->full_flush_entries);
     COUNT(c->flushed_entries, g->entries);

@@ -536,6 +536,7 @@ int pt_move(struct pt *pt, aspace_va_t va, aspace_va_t end, aspace_va_t new_va, 
     if (rc == ASPACE_E_OK) {
         commit(&op);
         op_end(&op);
+        pt_tell(pt, &(struct pt_gone){.kind = ASPACE_GONE_MOVED, .va = va, .end = end, .new_va = new_va});
     }
     op_fini(&op);
     return rc;

@@ -3,6 +3,8 @@
 #ifndef PT_OP_H
 #define PT_OP_H
 
+#include <aspace/watch.h>
+
 #include "pt/range.h"
 
 enum op_kind { OP_MAP, OP_UNMAP, OP_PROTECT, OP_DISCARD };
@@ -85,6 +87,8 @@ void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, as
 int op_begin(struct op *op, struct pt_map *maps);
 int op_prepare(struct op *op); /* get what op->need, words and need_spill_root ask for; outside of the section */
 void op_end(struct op *op);    /* flush, unlock, leave the section */
+/* To watchers, of op->va to op->end; between op_end and op_fini. */
+void op_tell(struct op *op, enum aspace_gone_kind kind);
 void op_fini(struct op *op);   /* release items and what was prepared for nothing; outside of the section */
 void op_lock(struct op *op, struct node *n);     /* and enter into op->locked */
 void op_lock_new(struct op *op, struct node *n); /* born locked (R4): nobody else sees it yet */

@@ -51,6 +51,12 @@ void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, as
     gather_init(&op->g, pt);
 }
 
+void op_tell(struct op *op, enum aspace_gone_kind kind)
+{
+    const struct pt_gone gone = {.kind = (uint32_t)kind, .rights = op->rights, .va = op->va, .end = op->end};
+    pt_tell(op->pt, &gone);
+}
+
 /* Release what was prepared and not used, and the items; outside of the section. */
 void op_fini(struct op *op)
 {
@@ -229,6 +235,8 @@ int pt_map(struct pt *pt, struct pt_map *maps, bool replace, struct aspace_range
         for (op.map = maps; op.map; op.map = op.map->next)
             op_commit_map(&op, op.top, op.map->va, op.map->end);
         op_end(&op);
+        if (UNLIKELY(replace))
+            op_tell(&op, ASPACE_GONE_REPLACED);
     }
     op_fini(&op);
     return rc;
@@ -244,6 +252,7 @@ int pt_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end)
     if (rc == ASPACE_E_OK) {
         op_commit_unmap(&op, op.top, va, end);
         op_end(&op);
+        op_tell(&op, ASPACE_GONE_UNMAPPED);
     }
     op_fini(&op);
     return rc;
@@ -282,6 +291,8 @@ int pt_protect(struct pt *pt, aspace_va_t va, aspace_va_t end, uint32_t rights)
     if (rc == ASPACE_E_OK) {
         op_commit_protect(&op, op.top, va, end);
         op_end(&op);
+        if (op.g.took || !rights)
+            op_tell(&op, ASPACE_GONE_PROTECTED);
     }
     op_fini(&op);
     return rc;
@@ -297,6 +308,7 @@ int pt_discard(struct pt *pt, aspace_va_t va, aspace_va_t end)
         gather_flush(&op.g);
         op_discard_rearm(&op, op.top, va, end);
         op_end(&op);
+        op_tell(&op, ASPACE_GONE_DISCARDED);
     }
     op_fini(&op);
     return rc;

@@ -15,6 +15,9 @@ struct aspace {
     void (*released)(void *user);
     uint64_t context; /* aspace/tag.h: generation and tag; 0: none yet */
     aspace_va_t sweep_va __attribute__((aligned(ASPACE_CACHE_LINE))); /* apart from the state, which all calls read */
+    uint32_t watch_lock;                                              /* guards what follows, and the watchers */
+    uint64_t watch_number;
+    struct aspace_watcher *watchers; /* in the order of their numbers */
     struct pt_cpu cpu[] __attribute__((aligned(ASPACE_CACHE_LINE)));
 };
 _Static_assert(sizeof(struct aspace) <= 2048, "ASPACE_BYTES covers the space");
@@ -26,6 +29,9 @@ static inline bool space_is_open(const struct aspace *s)
 
 /* OK, INVALID, RANGE or CLOSED for a page-aligned, non-empty range of an open space. */
 int space_check_range(const struct aspace *s, aspace_va_t va, uint64_t size);
+
+/* Tells all watchers that the space ends, and forgets them. */
+void space_tell_destroyed(struct aspace *s);
 
 static inline bool space_contains(const struct aspace *s, aspace_va_t va)
 {
