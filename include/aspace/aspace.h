@@ -266,6 +266,11 @@ ASPACE_MUST_CHECK int aspace_map(struct aspace *space, const struct aspace_map *
 ASPACE_MUST_CHECK int aspace_map_batch(struct aspace *space, struct aspace_map *requests, size_t n,
                                        struct aspace_range *culprit);
 
+/* Unmap everything and map all of requests[0..n), in one atomic step, as exec does: on any failure the old layout is
+ * there as it was. Requests as for a batch; n 0 is aspace_clear. What is mapped before and after is never seen unmapped.
+ * Needs memory, and quota, for the new layout beside the old one. Failure: as aspace_map_batch, but EXISTS. */
+ASPACE_MUST_CHECK int aspace_replace_all(struct aspace *space, struct aspace_map *requests, size_t n);
+
 /* Remove whatever is mapped in the range: several areas, holes, parts of areas and of huge pages. A range of whole
  * areas cannot fail; parts may need tables (NO_MEMORY). An empty range of addresses is OK. Failure: INVALID, RANGE,
  * NO_MEMORY, CLOSED. Cost: tables, not pages, where whole tables are covered. */

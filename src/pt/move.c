@@ -360,24 +360,12 @@ static uint64_t told(const struct op *op, unsigned level, uint64_t e, uint64_t o
     return held == SLOT_HOLDS_LEAF ? op_unpark(op, area, level, parked, SLOT_PARKED_RIGHTS(parked)) : parked;
 }
 
-/* Whole runs that moved as a whole to where a run can be. */
-static void join_run(struct op *op, uint64_t *first)
+/* A leaf of a run that moves as a whole to where a run can be; its members enter one by one, each as one of the run. */
+static uint64_t told_alike(const struct op *op, unsigned level, uint64_t e, value_t v)
 {
-    for (unsigned k = 0; k < 1u << op->C->run_lg2; k++) {
-        uint64_t e = slot_load(first + k);
-        while (!slot_cas(first + k, &e, fmt_run(op->F, e)))
-            continue;
-    }
-}
-
-static void join_runs(struct op *op, const uint64_t *old, uint64_t *slots, unsigned n)
-{
-    unsigned run = 1u << op->C->run_lg2;
-    if (run == 1 || op->move->delta & (((uint64_t)run << 12) - 1))
-        return;
-    for (unsigned k = 0; k < n; k++)
-        if (slot_held(old[k]) == SLOT_HOLDS_LEAF && old[k] & SLOT_HOLDS_RUN && !(((uintptr_t)(slots + k) >> 3) & (run - 1)))
-            join_run(op, slots + k);
+    uint64_t leaf = told(op, level, e, 0, v), run = 4096ull << op->C->run_lg2;
+    bool joins = slot_held(e) == SLOT_HOLDS_LEAF && e & SLOT_HOLDS_RUN && !(op->move->delta & (run - 1));
+    return joins ? fmt_run(op->F, leaf) : leaf;
 }
 
 /* Slots [lo, hi) of n to slots of the same level; va is the new address of the first. */
@@ -390,9 +378,7 @@ static void place_alike(struct op *op, const struct node *n, struct seg g, aspac
         unsigned at = slot_index(op->F, n->level, va), room = node_entries(op->F, n->level) - at;
         unsigned k = left < room ? left : room;
         for (unsigned j = 0; j < k; j++)
-            slot_publish(node_slots(t) + at + j, told(op, n->level, slot_peek(old + j), 0, g.value));
-        if (!n->level)
-            join_runs(op, old, node_slots(t) + at, k);
+            slot_publish(node_slots(t) + at + j, told_alike(op, n->level, slot_peek(old + j), g.value));
         op_set(op, t, at, at + k, g.value);
         node_count_add(t, (int)k);
         op_clean(op, node_slots(t) + at, k);

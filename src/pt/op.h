@@ -21,6 +21,7 @@ struct op {
     bool lock_all;    /* R2: restarted too often, or a batch */
     bool clear_first; /* MAP: something must be unlinked, and flushed, before it is mapped over */
     bool busied;      /* R3 was applied somewhere: put back on abort */
+    bool everything;  /* MAP: a batch in place of all there is */
     bool moves;       /* two ranges: what is unmapped from one is mapped in the other */
     uint8_t restarts;
     uint32_t tag;
@@ -102,6 +103,8 @@ void op_publish_table(struct op *op, struct node *n, unsigned i, const struct no
 int op_plan(struct op *op, aspace_va_t va, aspace_va_t end);
 /* The same for what has a reason of its own: move.c, both ranges. */
 int op_plan_move(struct op *op);
+/* ... all that is mapped, to be unmapped, and what the maps need in place of it. */
+int op_plan_everything(struct op *op, const struct pt_map *maps);
 /* Undo R3 after a plan that will not be committed, and unlock. */
 void op_put_back(struct op *op);
 

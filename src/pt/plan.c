@@ -344,6 +344,28 @@ int op_plan(struct op *op, aspace_va_t va, aspace_va_t end)
     return plan_table(op, op->top, va, end);
 }
 
+static void plan_fresh(struct op *op, const struct pt_map *m)
+{
+    unsigned level = op->top->level, max = m->source == MAP_ARM ? op->F->levels : m->max_level;
+    for (aspace_va_t va = m->va; va < m->end; va = slot_clip(op->F, level, va, m->end))
+        need_tables(op, tables_for(op->F, max, level, va, slot_clip(op->F, level, va, m->end)));
+}
+
+/* What stays of the old tables are those on the ways to both ends of the space. Their values are cleared and set anew. */
+int op_plan_everything(struct op *op, const struct pt_map *maps)
+{
+    op->kind = OP_UNMAP;
+    int rc = op_plan(op, op->va, op->end);
+    if (rc)
+        return rc;
+    op->need += 2u * op->F->levels;
+    op->words += 4u * op->F->levels;
+    op->need_spill_root = node_dense_order(op->F, op->pt->top) != 0;
+    for (; maps; maps = maps->next)
+        plan_fresh(op, maps);
+    return ASPACE_E_OK;
+}
+
 void op_put_back(struct op *op)
 {
     for (struct node *n = op->locked; n; n = n->next) {

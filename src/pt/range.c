@@ -33,7 +33,8 @@ void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, as
     op->F = pt->F;
     op->C = &pt->C;
     op->kind = kind;
-    op->replace = op->batch = op->lock_all = op->clear_first = op->busied = op->moves = false;
+    op->replace = op->batch = op->lock_all = op->clear_first = op->busied = false;
+    op->moves = op->everything = false;
     op->restarts = 0;
     op->tag = host_lock_tag();
     op->rights = 0;
@@ -88,7 +89,7 @@ static bool prepared(const struct op *op)
 static struct node *page_for(struct op *op)
 {
     struct node *page = pool_alloc(op->pt->host);
-    return page || op->kind != OP_UNMAP || op->moves ? page : pool_alloc_emergency(op->pt->host);
+    return page || op->kind != OP_UNMAP || op->batch ? page : pool_alloc_emergency(op->pt->host);
 }
 
 static bool prepare_records(struct op *op)
@@ -147,6 +148,8 @@ static int plan(struct op *op, struct pt_map *maps)
     op->need_spill_root = op->clear_first = false;
     if (op->moves)
         return op_plan_move(op);
+    if (op->everything)
+        return op_plan_everything(op, maps);
     if (!maps)
         return op_plan(op, op->va, op->end);
     for (op->map = maps; op->map; op->map = op->map->next) {
@@ -237,6 +240,40 @@ int pt_map(struct pt *pt, struct pt_map *maps, bool replace, struct aspace_range
         op_end(&op);
         if (UNLIKELY(replace))
             op_tell(&op, ASPACE_GONE_REPLACED);
+    }
+    op_fini(&op);
+    return rc;
+}
+
+/* What was vacated and is not mapped over. Nodes from `n` on were locked by the plan. */
+static void empty_vacated(struct op *op, struct node *n)
+{
+    for (; n; n = n->next) {
+        uint64_t *slots = node_slots(n), busy = op_busy(op, n->level);
+        unsigned end = n->doomed ? 0 : node_entries(op->F, n->level);
+        for (unsigned i = 0; i < end; i++)
+            if (slot_peek(slots + i) == busy)
+                slot_publish(slots + i, slot_empty(op->C, n->level));
+        op_clean(op, slots, end);
+    }
+}
+
+int pt_replace_all(struct pt *pt, struct pt_map *maps)
+{
+    struct op op;
+    op_init(&op, pt, OP_UNMAP, pt->base, pt->end);
+    op.everything = op.batch = op.lock_all = true;
+    int rc = op_begin(&op, maps);
+    if (rc == ASPACE_E_OK) {
+        struct node *old = op.locked;
+        op.kind = OP_MAP; /* what is vacated is BUSY */
+        op_commit_unmap(&op, op.top, pt->base, pt->end);
+        gather_flush(&op.g);
+        for (op.map = maps; op.map; op.map = op.map->next)
+            op_commit_map(&op, op.top, op.map->va, op.map->end);
+        empty_vacated(&op, old);
+        op_end(&op);
+        op_tell(&op, ASPACE_GONE_REPLACED);
     }
     op_fini(&op);
     return rc;

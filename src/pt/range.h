@@ -63,6 +63,9 @@ bool pt_quick_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end);
  * OK, EXISTS (culprit filled), NO_MEMORY, QUOTA. Frames of MAP_FRAMES are consumed only on OK. */
 int pt_map(struct pt *pt, struct pt_map *maps, bool replace, struct aspace_range *culprit);
 
+/* Unmap all there is and map the list, in one step. OK, NO_MEMORY, QUOTA; frames as above. */
+int pt_replace_all(struct pt *pt, struct pt_map *maps);
+
 int pt_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end);
 
 /* Unmap one slot: the leftmost that is a leaf table, an empty table, or no table at all. The root is not empty, and no

@@ -178,6 +178,18 @@ static int map_somewhere(struct env *env)
     return aspace_map_anywhere(env->space, &m, &find, &va);
 }
 
+static int replace_all(struct env *env)
+{
+    uint64_t va = near(env);
+    struct aspace_map m[3] = {
+        request(ASPACE_KIND_EAGER, va + PAGE, env->span[1], env->rw),
+        request(ASPACE_KIND_LAZY, far(env) + 2 * PAGE, 2 * PAGE, env->rw),
+        request_linear(env->base, PAGE, env->rw, device_pa(env, PAGE)),
+    };
+
+    return aspace_replace_all(env->space, m, 3);
+}
+
 /* ---------------------------------------------------------------------------------------------------------- changes */
 
 static int unmap_part(struct env *env)
@@ -345,6 +357,9 @@ const struct operation operations[] = {
     {"map_replace", three_areas, map_replace, 0},
     {"map_replace_huge", huge_page, map_replace_lazy, NEEDS_HUGE},
     {"map_batch", NULL, map_batch, 0},
+    {"replace_all", three_areas, replace_all, 0},
+    {"replace_all_huge", huge_page, replace_all, NEEDS_HUGE},
+    {"replace_all_upper", lazy_upper, replace_all, 0},
     {"map_anywhere", NULL, map_somewhere, 0},
     {"unmap_huge_part", huge_page, unmap_part, NEEDS_HUGE},
     {"unmap_linear_part", linear_block, unmap_part, 0},
