@@ -267,7 +267,7 @@ ASPACE_MUST_CHECK int aspace_map_batch(struct aspace *space, struct aspace_map *
                                        struct aspace_range *culprit);
 
 /* Unmap everything and map all of requests[0..n), in one atomic step, as exec does: on any failure the old layout is
- * there as it was. Requests as for a batch; n 0 is aspace_clear. What is mapped before and after is never seen unmapped.
+ * there as it was. Requests as for a batch; n 0 is aspace_clear. Lock-free readers see old, new, or a change in flight.
  * Needs memory, and quota, for the new layout beside the old one. Failure: as aspace_map_batch, but EXISTS. */
 ASPACE_MUST_CHECK int aspace_replace_all(struct aspace *space, struct aspace_map *requests, size_t n);
 
@@ -295,8 +295,8 @@ ASPACE_MUST_CHECK int aspace_discard(struct aspace *space, aspace_va_t va, uint6
  * Context: as all. Other range operations see the old layout or the new one. A fault or a lookup finds a page in the
  * old place, in the new one, or in flight (RETRY); never in both. TLB: a page is visible in the new place when no CPU
  * can use the old one any more. On EXISTS *culprit (may be NULL) is a range in the way.
- * Failure: INVALID (also for ranges that overlap), RANGE, EXISTS, NO_MEMORY, QUOTA, CLOSED. tables_needed of both ranges
- * is enough. Cost: the slots of the old range, one invalidation.
+ * Failure: INVALID (also for ranges that overlap), RANGE, EXISTS, NO_MEMORY, QUOTA, CLOSED. Tables_needed of
+ * both ranges is enough. Cost: the slots of the old range, one invalidation.
  */
 ASPACE_MUST_CHECK int aspace_move(struct aspace *space, aspace_va_t va, uint64_t size, aspace_va_t new_va,
                                   struct aspace_range *culprit);

@@ -58,7 +58,7 @@ static enum thing thing_in(const struct op *op, unsigned level, uint64_t e)
     }
 }
 
-/* Slots of an upper table from i on, below `end`, that are alike: pages or markers, of one area, with one protection. */
+/* Slots of an upper table from i on, below `end`, that are alike: pages or markers, of one area and protection. */
 static unsigned stretch_end(const struct op *op, const struct node *n, unsigned i, unsigned end)
 {
     value_t v = node_value(n, i);

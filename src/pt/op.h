@@ -90,7 +90,7 @@ int op_prepare(struct op *op); /* get what op->need, words and need_spill_root a
 void op_end(struct op *op);    /* flush, unlock, leave the section */
 /* To watchers, of op->va to op->end; between op_end and op_fini. */
 void op_tell(struct op *op, enum aspace_gone_kind kind);
-void op_fini(struct op *op);   /* release items and what was prepared for nothing; outside of the section */
+void op_fini(struct op *op); /* release items and what was prepared for nothing; outside of the section */
 void op_lock(struct op *op, struct node *n);     /* and enter into op->locked */
 void op_lock_new(struct op *op, struct node *n); /* born locked (R4): nobody else sees it yet */
 void op_unlock_all(struct op *op);

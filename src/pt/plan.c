@@ -222,7 +222,8 @@ static int plan_slot(struct op *op, struct node *n, bool locked, aspace_va_t va,
             if (!locked)
                 return OP_RESTART;
             if (op->kind == OP_DISCARD && covers(op, n->level, va, end)) {
-                op->words += words_for(op, value_area(op->pt->host, slot_armed_value(e)), 1); /* a fault may fill it yet */
+                op->words +=
+                    words_for(op, value_area(op->pt->host, slot_armed_value(e)), 1); /* a fault may fill it yet */
                 return ASPACE_E_OK;
             }
             if (op->kind != OP_MAP || op->replace) {
@@ -351,7 +352,7 @@ static void plan_fresh(struct op *op, const struct pt_map *m)
         need_tables(op, tables_for(op->F, max, level, va, slot_clip(op->F, level, va, m->end)));
 }
 
-/* What stays of the old tables are those on the ways to both ends of the space. Their values are cleared and set anew. */
+/* What stays of the old tables are those on the ways to both ends of the space. Their values are set anew. */
 int op_plan_everything(struct op *op, const struct pt_map *maps)
 {
     op->kind = OP_UNMAP;

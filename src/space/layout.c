@@ -16,11 +16,8 @@ static aspace_va_t page_up(aspace_va_t va)
 
 static int brk_grow(const struct aspace_brk *b, aspace_va_t from, aspace_va_t to)
 {
-    struct aspace_map m = {.va = from,
-                           .size = to - from,
-                           .kind = ASPACE_KIND_LAZY,
-                           .rights = b->rights,
-                           .max_rights = b->max_rights};
+    struct aspace_map m = {
+        .va = from, .size = to - from, .kind = ASPACE_KIND_LAZY, .rights = b->rights, .max_rights = b->max_rights};
     return aspace_map(b->space, &m, NULL);
 }
 
@@ -78,7 +75,7 @@ static enum aspace_fault_result stack_grow(struct aspace_stack *s, aspace_va_t l
     struct aspace_map guard = guard_part(low - s->gap, now - s->gap), part = stack_part(s, low, now);
     int rc = aspace_map(s->space, &guard, NULL);
     if (rc)
-        return rc == ASPACE_E_EXISTS ? ASPACE_FAULT_GUARD
+        return rc == ASPACE_E_EXISTS   ? ASPACE_FAULT_GUARD
                : rc == ASPACE_E_CLOSED ? ASPACE_FAULT_CLOSED
                                        : ASPACE_FAULT_NO_MEMORY;
     part.flags = ASPACE_MAP_REPLACE;

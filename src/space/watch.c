@@ -79,7 +79,7 @@ int aspace_watch(struct aspace *s, struct aspace_watcher *w)
     *link = w;
     seam_store_release(&s->pt.gone, &tell);
     seam_unlock(&s->watch_lock);
-    seam_fence(); /* an operation changes its slots, fences, looks for watchers; the caller does so the other way round */
+    seam_fence(); /* an operation changes slots, fences, looks for watchers; the caller the other way round */
     return ASPACE_E_OK;
 }
 

@@ -135,12 +135,8 @@ static void brk(struct env *env)
 static void stack(struct env *env)
 {
     uint64_t va = at(env, 1, 0), top = va + 24 * PAGE;
-    struct aspace_stack s = {.space = env->space,
-                             .top = top,
-                             .size = 2 * PAGE,
-                             .limit = 16 * PAGE,
-                             .gap = 3 * PAGE,
-                             .rights = env->rw};
+    struct aspace_stack s = {
+        .space = env->space, .top = top, .size = 2 * PAGE, .limit = 16 * PAGE, .gap = 3 * PAGE, .rights = env->rw};
 
     CHECK_OK(aspace_stack_map(&s));
     CHECK_FAULT(aspace_stack_fault(&s, top - 8, ASPACE_W), ASPACE_FAULT_DONE);

@@ -34,7 +34,7 @@ static struct {
     int error[MIXED];
 } mixed;
 
-/* Fourteen pages: eager, hole, lazy (the second filled, the third without rights), linear, trap, rom, guard, reserved. */
+/* Fourteen pages: eager, hole, lazy (one filled, one parked), linear, trap, rom, guard, reserved. */
 static void map_mixed(struct env *env, uint64_t va)
 {
     struct aspace_map trap = request(ASPACE_KIND_TRAP, va + 8 * PAGE, 2 * PAGE, env->rw);

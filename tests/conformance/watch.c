@@ -196,7 +196,7 @@ static void watch_taken_off_while_told(struct env *env)
     CHECK_EQ(ear[3].told, 0);
 }
 
-/* ------------------------------------------------------------------------------------- who takes one off that is told */
+/* ----------------------------------------------------------------------------------- who takes off one that is told */
 
 static struct {
     struct env *env;

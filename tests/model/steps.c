@@ -624,10 +624,10 @@ void model_step(struct model *m)
         unsigned weight;
         void (*step)(struct model *m);
     } steps[] = {
-        {22, step_map},     {4, step_batch},    {12, step_unmap},   {14, step_protect}, {5, step_discard},
-        {5, step_populate}, {4, step_migrate},  {5, step_collapse}, {3, step_split},    {12, step_fault},
-        {12, step_copy},    {4, step_exchange}, {4, step_find},     {4, step_limit},    {4, step_housekeeping},
-        {12, step_move},
+        {22, step_map},    {4, step_batch},    {12, step_unmap},       {14, step_protect},
+        {5, step_discard}, {5, step_populate}, {4, step_migrate},      {5, step_collapse},
+        {3, step_split},   {12, step_fault},   {12, step_copy},        {4, step_exchange},
+        {4, step_find},    {4, step_limit},    {4, step_housekeeping}, {12, step_move},
     };
     unsigned total = 0;
 
