@@ -269,6 +269,11 @@ ASPACE_MUST_CHECK int aspace_map(struct aspace *space, const struct aspace_map *
 ASPACE_MUST_CHECK int aspace_map_batch(struct aspace *space, struct aspace_map *requests, size_t n,
                                        struct aspace_range *culprit);
 
+/* Unmap everything and map all of requests[0..n), in one atomic step, as exec does: on any failure the old layout is
+ * there as it was. Requests as for a batch; n 0 is aspace_clear. Lock-free readers see old, new, or a change in flight.
+ * Needs memory, and quota, for the new layout beside the old one. Failure: as aspace_map_batch, but EXISTS. */
+ASPACE_MUST_CHECK int aspace_replace_all(struct aspace *space, struct aspace_map *requests, size_t n);
+
 /* Remove whatever is mapped in the range: several areas, holes, parts of areas and of huge pages. A range of whole
  * areas cannot fail; parts may need tables (NO_MEMORY). An empty range of addresses is OK. Failure: INVALID, RANGE,
  * NO_MEMORY, CLOSED. Cost: tables, not pages, where whole tables are covered. */
@@ -282,6 +287,22 @@ ASPACE_MUST_CHECK int aspace_protect(struct aspace *space, aspace_va_t va, uint6
 /* Drop the contents and keep the area: a later access reads zero (LAZY, EAGER) or asks the backend (CUSTOM). Holes and
  * areas without contents of their own are skipped. Failure: INVALID, RANGE, NO_MEMORY, CLOSED. */
 ASPACE_MUST_CHECK int aspace_discard(struct aspace *space, aspace_va_t va, uint64_t size);
+
+/*
+ * Move what the range holds to new_va: areas and parts of areas, filled pages with their frames, rights, accessed and
+ * dirty, unfilled ones as such, holes as holes. The new range must be free and must not overlap the old one. A large
+ * page stays one where both addresses are alike modulo its size, and is told in small ones elsewhere; contiguous runs
+ * likewise. What moves counts as an area of its own, with a new id; offsets count on from where they were, and a CUSTOM
+ * backend sees nothing of it: its pages are not released, and the end of all that its map call mapped is told once.
+ *
+ * Context: as all. Other range operations see the old layout or the new one. A fault or a lookup finds a page in the
+ * old place, in the new one, or in flight (RETRY); never in both. TLB: a page is visible in the new place when no CPU
+ * can use the old one any more. On EXISTS *culprit (may be NULL) is a range in the way.
+ * Failure: INVALID (also for ranges that overlap), RANGE, EXISTS, NO_MEMORY, QUOTA, CLOSED. Tables_needed of
+ * both ranges is enough. Cost: the slots of the old range, one invalidation.
+ */
+ASPACE_MUST_CHECK int aspace_move(struct aspace *space, aspace_va_t va, uint64_t size, aspace_va_t new_va,
+                                  struct aspace_range *culprit);
 
 /* Fill the unfilled pages of a range now; many CPUs may share the work. Not atomic: *done (may be NULL) is how many
  * bytes from va are filled. Failure: INVALID, RANGE, NOT_MAPPED, NO_MEMORY, QUOTA, FAULT (backend), CLOSED, RETRY (a

@@ -7,6 +7,7 @@
 #define PT_AREA_H
 
 #include "pt/slot.h"
+#include "sync/bits.h"
 #include "sync/host.h"
 
 enum {
@@ -44,8 +45,10 @@ struct area {
     const struct aspace_doorbell *doorbells;
     uint32_t doorbell_count;
     uint32_t index;
-    struct area *twin;      /* during a fork: the record that stands for this one on the other side */
-    struct area *next_dead; /* on the list of a CPU, or of an operation */
+    struct area
+        *next_dead;      /* on the list of a CPU, or of an operation; of one in use, its twin during a fork, or NULL */
+    struct area *origin; /* CUSTOM, moved: the record of the map call, whose end the backend is told; else NULL */
+    uint32_t holds;      /* 1 for its pages, and 1 for each record that names it as origin */
 } __attribute__((aligned(128)));
 _Static_assert(sizeof(struct area) == 128, "thirty-one records and a header share a page");
 
@@ -63,6 +66,19 @@ static inline struct area *area_get(const struct aspace_host *host, uint32_t ind
 static inline struct area *value_area(const struct aspace_host *host, value_t v)
 {
     return area_get(host, VALUE_INDEX(v));
+}
+
+/* What a record that has its index says of its range, but for the id, is to be as another says, which lives: what that
+ * one counts may change meanwhile. */
+static inline void area_copy(struct area *to, const struct area *from)
+{
+    memcpy(to, from, offsetof(struct area, pages));
+    to->pages = to->faults = 0;
+    to->size = from->size;
+    to->doorbells = from->doorbells;
+    to->doorbell_count = from->doorbell_count;
+    to->next_dead = to->origin = NULL;
+    to->holds = 1;
 }
 
 /* n pages of the area are no longer mapped. Returns whether they were the last. Who takes away all that is left needs

@@ -169,8 +169,7 @@ static void break_run(struct op *op, struct node *n, unsigned i, aspace_va_t slo
         slot_publish(slots + first + k, fmt_unrun(op->F, kept[k], first + k));
 }
 
-/* Runs that [lo, hi) has a part in, or with `all` any part of them whatever. */
-static void break_runs(struct op *op, struct node *n, struct seg g, aspace_va_t va, unsigned all)
+void op_break_runs(struct op *op, struct node *n, struct seg g, aspace_va_t va, unsigned all)
 {
     unsigned run = 1u << op->C->run_lg2;
     if (run == 1)
@@ -232,7 +231,7 @@ static void unmap_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned l
         struct area *area = value_area(op->pt->host, g.value);
         aspace_va_t seg_va = va + ((uint64_t)(g.lo - lo) << 12);
         uint64_t pages = (uint64_t)(g.hi - g.lo);
-        break_runs(op, n, g, seg_va, 0);
+        op_break_runs(op, n, g, seg_va, 0);
         if (area->flags & (AREA_OWNED | AREA_CUSTOM)) {
             pages = 0;
             for (unsigned k = g.lo; k < g.hi; k++)
@@ -251,16 +250,21 @@ static void unmap_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned l
     }
 }
 
+void op_flush_table(struct op *op, unsigned level, aspace_va_t va)
+{
+    aspace_va_t end = va + slot_span(op->F, level);
+    gather_flush_range(&op->g, va, end, 0, (end - va) >> 12);
+    op->g.max_lg2 = op->g.max_lg2 > op->F->shift[level] ? op->g.max_lg2 : op->F->shift[level];
+    op->g.tables = true;
+}
+
 /* T6: the child and all below it are locked and doomed; faults that are in it may still fill its leaves, which the
  * harvest after the grace period finds. */
 static void unlink_child(struct op *op, struct node *n, unsigned i, aspace_va_t va)
 {
     struct node *child = pt_child(op->pt, slot_peek(node_slots(n) + i));
-    aspace_va_t end = va + slot_span(op->F, n->level);
     slot_publish(node_slots(n) + i, op_vacant(op, n->level));
-    gather_flush_range(&op->g, va, end, 0, (end - va) >> 12);
-    op->g.max_lg2 = op->g.max_lg2 > op->F->shift[n->level] ? op->g.max_lg2 : op->F->shift[n->level];
-    op->g.tables = true;
+    op_flush_table(op, n->level, va);
     gather_table(&op->g, child, va);
     node_count_add(n, -1);
 }
@@ -355,7 +359,7 @@ void op_commit_unmap(struct op *op, struct node *n, aspace_va_t va, aspace_va_t 
 
 /* -------------------------------------------------------------------------------------------------------- protect */
 
-static uint64_t unpark(const struct op *op, const struct area *area, unsigned level, uint64_t e, uint32_t rights)
+uint64_t op_unpark(const struct op *op, const struct area *area, unsigned level, uint64_t e, uint32_t rights)
 {
     uint64_t leaf = fmt_leaf(op->F, op->C, level, rights, area->attr) | fmt_addr_bits(op->F, slot_parked_pa(op->F, e));
     leaf = fmt_with_soft(op->F, leaf, slot_soft(op->F, level, e));
@@ -385,7 +389,7 @@ static uint64_t protected_slot(const struct op *op, const struct node *n, unsign
     case SLOT_PARKED:
         if (backend)
             rights &= SLOT_PARKED_RIGHTS(e);
-        return rights ? unpark(op, area, n->level, e, rights) : e;
+        return rights ? op_unpark(op, area, n->level, e, rights) : e;
     default: /* ARMED, or BUSY by R3 */ return slot_armed(op->C, n->level, v, area_how(area));
     }
 }
@@ -468,7 +472,7 @@ static void protect_leaf(struct op *op, struct node *n, aspace_va_t va, unsigned
         aspace_va_t seg_va = va + ((uint64_t)(g.lo - lo) << 12);
         if (v == g.value)
             continue;
-        break_runs(op, n, g, seg_va, 1);
+        op_break_runs(op, n, g, seg_va, 1);
         for (unsigned k = g.lo; k < g.hi;) {
             aspace_va_t at = seg_va + ((uint64_t)(k - g.lo) << 12);
             unsigned to = protect_alike(op, n, (struct seg){(uint16_t)k, g.hi, g.value}, v, at);

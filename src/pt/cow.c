@@ -3,6 +3,8 @@
  * Leaves that lack the write right although their area has it: the frame is shared, or a backend's, and is to be copied
  * before it is written (T7). Also the gate of forks. Must not know how a fault is answered.
  */
+#include <aspace/watch.h>
+
 #include "pt/gate.h"
 #include "pt/op.h"
 #include "pt/shares.h"
@@ -68,6 +70,7 @@ struct cow {
     struct pt *pt;
     aspace_va_t va;     /* of the page */
     aspace_pa_t frame;  /* taken for the copy, or ASPACE_PA_NONE */
+    bool copied;        /* it is in the place of the old one */
     bool charged;       /* it is accounted for as one more */
     struct node *spare; /* taken with it: a place for the old frame to wait in */
 };
@@ -124,6 +127,7 @@ static void copy(struct cow *c, struct spot *s)
     slot_publish(s->slot, pt_with_frame(c->pt, 0, s->v, s->e, c->frame));
     op_clean(&c->op, s->slot, 1);
     c->frame = ASPACE_PA_NONE;
+    c->copied = true;
     if (s->soft & SOFT_COUNTED) {
         gather_counted(&c->op.g, s->pa, 0);
     } else {
@@ -170,6 +174,8 @@ static enum cow_step step(struct cow *c)
     if (gate_is_open(c->pt))
         next = step_locked(c);
     op_end(&c->op);
+    if (c->copied)
+        op_tell(&c->op, ASPACE_GONE_FRAME);
     op_fini(&c->op);
     return next;
 }

@@ -10,6 +10,7 @@
 #include "pt/shares.h"
 
 #include <aspace/backend.h>
+#include <aspace/watch.h>
 
 /* Slots [lo, hi) of a table that map to one value, and the first address of slot lo. */
 struct stretch {
@@ -29,12 +30,8 @@ static int make_twin(struct pt_fork *f, struct area *area)
     struct area *twin = area_alloc(host);
     if (!twin)
         return ASPACE_E_NO_MEMORY;
-    memcpy(twin, area, offsetof(struct area, pages)); /* what does not change: the rest may, by what is released */
+    area_copy(twin, area);
     twin->id = area_new_id(host);
-    twin->pages = twin->faults = 0;
-    twin->size = area->size;
-    twin->doorbells = area->doorbells;
-    twin->doorbell_count = area->doorbell_count;
     int rc =
         area->backend && area->backend->forked ? area->backend->forked(area->ctx, area->id, twin->id) : ASPACE_E_OK;
     if (rc) {
@@ -43,8 +40,8 @@ static int make_twin(struct pt_fork *f, struct area *area)
     }
     twin->next_dead = f->twins;
     f->twins = twin;
-    twin->twin = area;
-    area->twin = twin;
+    twin->origin = area; /* until forget_twins: to the backend it is a mapping of its own */
+    area->next_dead = twin;
     return ASPACE_E_OK;
 }
 
@@ -54,8 +51,8 @@ static void forget_twins(struct pt_fork *f)
     while (f->twins) {
         struct area *twin = f->twins;
         f->twins = twin->next_dead;
-        twin->twin->twin = NULL;
-        twin->twin = NULL;
+        twin->origin->next_dead = NULL;
+        twin->origin = twin->next_dead = NULL;
         if (!twin->pages) {
             twin->pages = 1;
             area_put_pages(f->parent->host, twin, 1);
@@ -89,6 +86,7 @@ static uint64_t protect(struct pt_fork *f, const struct stretch *s, unsigned i, 
             new = slot_park(F, &pt->C, level, fmt_with_soft(F, e, SOFT_COUNTED), i);
     } while (new != e && !slot_cas(slot, &e, new));
     if (had & ASPACE_W) {
+        f->took = true;
         aspace_va_t va = s->va + (i - s->lo) * slot_span(F, level);
         gather_flush_range(&f->g, va, va + slot_span(F, level), level, 1);
     }
@@ -182,12 +180,12 @@ static int copy_stretch(struct pt_fork *f, struct stretch *s)
         return ASPACE_E_PERMISSION;
     if (area->fork == ASPACE_FORK_DROP)
         return ASPACE_E_OK;
-    if (!area->twin)
+    if (!area->next_dead)
         rc = make_twin(f, area);
     if (rc)
         return rc;
     s->area = area;
-    s->twin = area->twin;
+    s->twin = area->next_dead;
     s->value = VALUE(s->twin->index, VALUE_RIGHTS(s->value));
     if (node_set_spills(s->to, s->lo, s->hi, s->value))
         rc = take_spare(f, s->to);
@@ -346,7 +344,7 @@ int pt_fork_begin(struct pt_fork *f, struct pt *parent, struct pt *child)
     f->next = 0;
     f->twins = NULL;
     f->spare = NULL;
-    f->copies = f->frozen = false;
+    f->took = f->copies = f->frozen = false;
     gather_init(&f->g, parent);
     return ASPACE_E_OK;
 }
@@ -372,10 +370,15 @@ void pt_fork_end(struct pt_fork *f, int rc)
     struct pt *child = f->child;
     gather_flush(&f->g);
     gather_finish(&f->g);
+    forget_twins(f);
     if (rc != ASPACE_E_OK && child->root->count)
         rc = pt_unmap(child, 0, pt_limit(child));
-    forget_twins(f);
     if (f->spare)
         pool_free(child->host, f->spare);
     gate_lower(f->parent);
+    if (f->took)
+        pt_tell(f->parent, &(struct pt_gone){.kind = ASPACE_GONE_PROTECTED,
+                                             .va = f->parent->base,
+                                             .end = f->parent->end,
+                                             .rights = ASPACE_RX | ASPACE_U});
 }

@@ -15,6 +15,7 @@ struct pt_fork {
     struct area *twins; /* records made, by next_dead */
     struct node *spare; /* a page for dense values */
     struct gather g;    /* what the parent's CPUs must forget */
+    bool took;          /* some page has lost the write right in the parent */
     bool copies;        /* some pages are to be copied once they stand still */
     bool frozen;        /* ... as they do: flushed and acknowledged */
 };

@@ -125,6 +125,7 @@ bool gather_ask(struct gather *g)
     if (g->va == g->end)
         return false;
     struct pt_cpu *c = pt_this_cpu(pt);
+    g->took = true;
     COUNT(c->flushes, 1);
     COUNT(c->full_flushes, g->entries > pt->host->full_flush_entries);
     COUNT(c->flushed_entries, g->entries);
@@ -428,6 +429,19 @@ void area_put_pages(struct aspace_host *host, struct area *area, uint64_t pages)
     defer_areas(host, area);
 }
 
+/* Nobody reads it any more. The record of a map call stays for those that name it as origin: to the backend they are
+ * one mapping, whose end is told once. */
+static void release_area(struct aspace_host *host, struct area *area)
+{
+    while (area && (seam_load_acquire(&area->holds) == 1 || seam_sub_acq_rel(&area->holds, 1) == 1)) {
+        struct area *origin = area->origin;
+        if (!origin && area->backend && area->backend->unmapped)
+            area->backend->unmapped(area->ctx, area->id);
+        area_free(host, area);
+        area = origin;
+    }
+}
+
 static void release_areas(struct aspace_host *host, struct host_cpu *c)
 {
     struct host_cpu *me = host_this_cpu(host);
@@ -443,9 +457,7 @@ static void release_areas(struct aspace_host *host, struct host_cpu *c)
         return;
     while (area) {
         struct area *next = area->next_dead;
-        if (area->backend && area->backend->unmapped)
-            area->backend->unmapped(area->ctx, area->id);
-        area_free(host, area);
+        release_area(host, area);
         area = next;
     }
     seam_sub_release(&me->releasing, 1);

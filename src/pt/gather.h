@@ -18,6 +18,7 @@ struct gather {
     uint64_t entries;
     uint8_t min_lg2, max_lg2;
     bool tables;                /* tables were unlinked */
+    bool took;                  /* there was something to flush, at some time */
     bool fenced;                /* the last change was a slot_xchg_fence */
     uint64_t active[CPU_WORDS]; /* gather_ask: whom gather_send asks */
     unsigned n;
@@ -35,7 +36,7 @@ static inline void gather_init(struct gather *g, struct pt *pt)
     g->entries = 0;
     g->min_lg2 = 63;
     g->max_lg2 = 0;
-    g->tables = g->fenced = false;
+    g->tables = g->fenced = g->took = false;
     g->n = 0;
     g->capacity = GATHER_INLINE - 2; /* an item does not straddle storages */
     g->reserve = g->pages = NULL;

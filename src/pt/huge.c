@@ -147,6 +147,10 @@ int pt_migrate(struct pt *pt, aspace_va_t va, aspace_pa_t new_pa)
         struct node *n = op_lock_leaf(&op, va);
         int rc = n->level == level ? move_page(&op, n, va, frame) : ASPACE_E_RETRY;
         op_end(&op);
+        op.va = va & ~(slot_span(pt->F, level) - 1);
+        op.end = op.va + slot_span(pt->F, level);
+        if (rc == ASPACE_E_OK)
+            op_tell(&op, ASPACE_GONE_FRAME);
         op_fini(&op);
         if (rc != ASPACE_E_OK && new_pa == ASPACE_PA_NONE)
             hal->free(pt->host->ctx, frame, order);
@@ -324,9 +328,12 @@ int pt_collapse(struct pt *pt, aspace_va_t va, unsigned level)
             gate_enter(pt);
             c.pa = frame;
             rc = collapse_locked(&op, &c, level);
-            if (rc == ASPACE_E_OK && c.area->flags & AREA_OWNED)
+            bool used = rc == ASPACE_E_OK && c.area->flags & AREA_OWNED;
+            if (used)
                 frame = ASPACE_PA_NONE;
             op_end(&op);
+            if (used)
+                op_tell(&op, ASPACE_GONE_FRAME);
         }
         op_fini(&op);
     } while (rc == ASPACE_E_RETRY);

@@ -3,6 +3,8 @@
 #ifndef PT_OP_H
 #define PT_OP_H
 
+#include <aspace/watch.h>
+
 #include "pt/range.h"
 
 enum op_kind { OP_MAP, OP_UNMAP, OP_PROTECT, OP_DISCARD };
@@ -20,6 +22,8 @@ struct op {
     bool clear_first; /* MAP: something must be unlinked, and flushed, before it is mapped over */
     bool in_fault;    /* a caller's section may be around it: nothing is waited for */
     bool busied;      /* R3 was applied somewhere: put back on abort */
+    bool everything;  /* MAP: a batch in place of all there is */
+    bool moves;       /* two ranges: what is unmapped from one is mapped in the other */
     uint8_t restarts;
     uint32_t tag;
     uint32_t rights;         /* PROTECT */
@@ -38,6 +42,10 @@ struct op {
     struct gather g;
     struct area *put_area; /* pages of it unmapped and not yet taken back */
     uint64_t put_pages;
+    uint64_t records;          /* MOVE: records of areas that are needed, */
+    struct area *record_first; /* ... prepared, by next_dead, */
+    uint64_t record_have;
+    struct move *move;
 };
 
 static inline uint64_t op_busy(const struct op *op, unsigned level)
@@ -77,9 +85,13 @@ static inline aspace_va_t slot_clip(const struct fmt *F, unsigned level, aspace_
 }
 
 void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, aspace_va_t end);
+/* Prepare and lock. OK: planned, locked, in a read section. Anything else: out of it, nothing held. */
+int op_begin(struct op *op, struct pt_map *maps);
 int op_prepare(struct op *op); /* get what op->need, words and need_spill_root ask for; outside of the section */
 void op_end(struct op *op);    /* flush, unlock, leave the section */
-void op_fini(struct op *op);   /* release items and what was prepared for nothing; outside of the section */
+/* To watchers, of op->va to op->end; between op_end and op_fini. */
+void op_tell(struct op *op, enum aspace_gone_kind kind);
+void op_fini(struct op *op); /* release items and what was prepared for nothing; outside of the section */
 void op_lock(struct op *op, struct node *n);     /* and enter into op->locked */
 void op_lock_new(struct op *op, struct node *n); /* born locked (R4): nobody else sees it yet */
 void op_unlock_all(struct op *op);
@@ -93,6 +105,10 @@ struct node *op_lock_leaf(struct op *op, aspace_va_t va);
 
 /* plan.c: OK, OP_RESTART or an error, locks held in any case. */
 int op_plan(struct op *op, aspace_va_t va, aspace_va_t end);
+/* The same for what has a reason of its own: move.c, both ranges. */
+int op_plan_move(struct op *op);
+/* ... all that is mapped, to be unmapped, and what the maps need in place of it. */
+int op_plan_everything(struct op *op, const struct pt_map *maps);
 /* Undo R3 after a plan that will not be committed, and unlock. */
 void op_put_back(struct op *op);
 
@@ -106,6 +122,13 @@ void op_commit_map(struct op *op, struct node *n, aspace_va_t va, aspace_va_t en
 
 /* Turn the LEAF, PARKED or BUSY (was ARMED) slot i into TABLE, the child locked, with the same meaning (T8). */
 struct node *op_open(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va);
+/* What a table that was unlinked from a slot of a table of `level` makes CPUs forget. */
+void op_flush_table(struct op *op, unsigned level, aspace_va_t va);
+/* Take contiguous runs apart that [g.lo, g.hi) has a part in, or with `all` any part of them whatever; va is that of
+ * g.lo. */
+void op_break_runs(struct op *op, struct node *n, struct seg g, aspace_va_t va, unsigned all);
+/* The leaf of a PARKED slot, with these rights. */
+uint64_t op_unpark(const struct op *op, const struct area *area, unsigned level, uint64_t e, uint32_t rights);
 /* Set values of slots, with the spill page the plan counted. */
 void op_set(struct op *op, struct node *n, unsigned lo, unsigned hi, value_t v);
 /* These pages of the area are no longer mapped; area NULL: account for what is pending. */

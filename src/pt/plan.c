@@ -70,9 +70,11 @@ static int check_protect(const struct op *op, value_t v)
     return leaf && !fmt_rights_ok(op->F, op->C, leaf) ? ASPACE_E_UNSUPPORTED : ASPACE_E_OK;
 }
 
-/* Words of items that unmapping or discarding slots of this area takes. */
-static uint64_t words_for(const struct area *area, uint64_t slots)
+/* Words of items that unmapping or discarding slots of this area takes. What moves stays mapped. */
+static uint64_t words_for(const struct op *op, const struct area *area, uint64_t slots)
 {
+    if (op->moves)
+        return 0;
     return area->flags & AREA_OWNED ? slots : area->flags & AREA_CUSTOM ? 2 * slots : 0;
 }
 
@@ -88,6 +90,7 @@ static void plan_values(struct op *op, const struct node *n, unsigned lo, unsign
         op->words += 2;
         return;
     }
+    op->words += op->moves; /* one range may use the page, and the other have it put back */
     if (op->kind == OP_PROTECT)
         spills = n->n_segs + 2 > NODE_SEGS;
     else if (op->kind == OP_UNMAP)
@@ -112,7 +115,7 @@ static int plan_leaf(struct op *op, struct node *n, unsigned lo, unsigned hi, as
                 return rc;
         } else {
             const struct area *area = value_area(op->pt->host, g.value);
-            op->words += words_for(area, (uint64_t)(g.hi - g.lo));
+            op->words += words_for(op, area, (uint64_t)(g.hi - g.lo));
         }
         mapped += (unsigned)(g.hi - g.lo);
     }
@@ -177,11 +180,11 @@ static int plan_mapped_slot(struct op *op, struct node *n, unsigned filled, aspa
     } else if (op->kind == OP_DISCARD && !(area->flags & (AREA_OWNED | AREA_CUSTOM))) {
         return ASPACE_E_OK;
     } else {
-        op->words += words_for(area, filled);
+        op->words += words_for(op, area, filled);
     }
     if (!whole) {
         need_tables(op, tables_for(op->F, op->F->levels, n->level, va, end));
-        op->words += words_for(area, (uint64_t)n->level << (op->F->bits[0] + 1)); /* small leaves at both ends */
+        op->words += words_for(op, area, (uint64_t)n->level << (op->F->bits[0] + 1)); /* small leaves at both ends */
     }
     if (op->kind == OP_MAP)
         need_tables(op, tables_for(op->F, map_level(op), n->level, va, end));
@@ -219,7 +222,8 @@ static int plan_slot(struct op *op, struct node *n, bool locked, aspace_va_t va,
             if (!locked)
                 return OP_RESTART;
             if (op->kind == OP_DISCARD && covers(op, n->level, va, end)) {
-                op->words += words_for(value_area(op->pt->host, slot_armed_value(e)), 1); /* a fault may fill it yet */
+                op->words +=
+                    words_for(op, value_area(op->pt->host, slot_armed_value(e)), 1); /* a fault may fill it yet */
                 return ASPACE_E_OK;
             }
             if (op->kind != OP_MAP || op->replace) {
@@ -232,7 +236,9 @@ static int plan_slot(struct op *op, struct node *n, bool locked, aspace_va_t va,
             return plan_mapped_slot(op, n, 0, va, end); /* R3: and no fault fills it now */
         case SLOT_LEAF:
         case SLOT_PARKED: return locked ? plan_mapped_slot(op, n, 1, va, end) : OP_RESTART;
-        case SLOT_BUSY: /* another's, if the node is not locked by us */ ASSERT(!locked); return OP_RESTART;
+        case SLOT_BUSY: /* another's, if the node is not locked by us; ours, if a part of it is to move within it */
+            ASSERT(!locked || (op->moves && op->kind == OP_MAP));
+            return locked ? exists(op, va & ~(slot_span(op->F, n->level) - 1), slot_span(op->F, n->level)) : OP_RESTART;
         }
     }
 }
@@ -337,6 +343,28 @@ int op_plan(struct op *op, aspace_va_t va, aspace_va_t end)
 {
     op->top = find_top(op, op->va, op->end);
     return plan_table(op, op->top, va, end);
+}
+
+static void plan_fresh(struct op *op, const struct pt_map *m)
+{
+    unsigned level = op->top->level, max = m->source == MAP_ARM ? op->F->levels : m->max_level;
+    for (aspace_va_t va = m->va; va < m->end; va = slot_clip(op->F, level, va, m->end))
+        need_tables(op, tables_for(op->F, max, level, va, slot_clip(op->F, level, va, m->end)));
+}
+
+/* What stays of the old tables are those on the ways to both ends of the space. Their values are set anew. */
+int op_plan_everything(struct op *op, const struct pt_map *maps)
+{
+    op->kind = OP_UNMAP;
+    int rc = op_plan(op, op->va, op->end);
+    if (rc)
+        return rc;
+    op->need += 2u * op->F->levels;
+    op->words += 4u * op->F->levels;
+    op->need_spill_root = node_dense_order(op->F, op->pt->top) != 0;
+    for (; maps; maps = maps->next)
+        plan_fresh(op, maps);
+    return ASPACE_E_OK;
 }
 
 void op_put_back(struct op *op)

@@ -47,6 +47,13 @@ struct pt_cpu {
 } __attribute__((aligned(ASPACE_CACHE_LINE)));
 _Static_assert(sizeof(struct pt_cpu) <= 256, "ASPACE_BYTES counts this much a CPU");
 
+/* What an operation took away (aspace/watch.h). */
+struct pt_gone {
+    uint32_t kind; /* enum aspace_gone_kind */
+    uint32_t rights;
+    aspace_va_t va, end, new_va;
+};
+
 /* What every lookup reads comes first. */
 struct pt {
     aspace_va_t base, end;
@@ -67,6 +74,7 @@ struct pt {
     struct aspace *owner;
     uint64_t quota_tables, quota_frames;
     aspace_pa_t root_pa;
+    void (*gone)(struct pt *pt, const struct pt_gone *gone); /* tells the watchers; NULL while there are none */
 
     /* Shared and written, apart from what is only read: quotas where they are set ... */
     uint64_t used_tables __attribute__((aligned(ASPACE_CACHE_LINE)));
@@ -79,6 +87,14 @@ struct pt {
 
     struct pt_pending pending;
 };
+
+/* Between the flush and the release of what an operation took, outside of its locks and its section. */
+static inline void pt_tell(struct pt *pt, const struct pt_gone *gone)
+{
+    void (*tell)(struct pt *, const struct pt_gone *) = seam_load_acquire(&pt->gone);
+    if (UNLIKELY(tell != NULL))
+        tell(pt, gone);
+}
 
 static inline struct pt_cpu *pt_this_cpu(struct pt *pt)
 {

@@ -4,6 +4,8 @@
  * for devices, small buffers and single large pages. The same locks and the same order as the general way (range.h),
  * without its plan: what needs a page, or meets something unusual, is left to it.
  */
+#include <aspace/watch.h>
+
 #include "pt/gate.h"
 #include "pt/range.h"
 #include "pt/walk.h"
@@ -214,6 +216,8 @@ bool pt_quick_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end)
         gather_send(&gather);
     aspace_walker_barrier();
     smr_leave(pt->host);
+    if (area)
+        pt_tell(pt, &(struct pt_gone){.kind = ASPACE_GONE_UNMAPPED, .va = va, .end = end});
     if (area)
         area_put_pages(pt->host, area, pages);
     gather_finish(&gather);

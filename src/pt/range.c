@@ -37,6 +37,7 @@ void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, as
     op->kind = kind;
     op->replace = op->batch = op->lock_all = op->clear_first = op->busied = false;
     op->in_fault = false;
+    op->moves = op->everything = false;
     op->restarts = 0;
     op->tag = host_lock_tag();
     op->rights = 0;
@@ -48,7 +49,16 @@ void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, as
     op->culprit = NULL;
     op->put_area = NULL;
     op->put_pages = 0;
+    op->records = op->record_have = 0;
+    op->record_first = NULL;
+    op->move = NULL;
     gather_init(&op->g, pt);
+}
+
+void op_tell(struct op *op, enum aspace_gone_kind kind)
+{
+    const struct pt_gone gone = {.kind = (uint32_t)kind, .rights = op->rights, .va = op->va, .end = op->end};
+    pt_tell(op->pt, &gone);
 }
 
 /* Release what was prepared and not used, and the items; outside of the section. */
@@ -62,6 +72,11 @@ void op_fini(struct op *op)
     }
     if (UNLIKELY(op->spill_root != NULL))
         pool_free(host, op->spill_root);
+    while (UNLIKELY(op->record_first != NULL)) {
+        struct area *area = op->record_first;
+        op->record_first = area->next_dead;
+        area_free(host, area);
+    }
     if (UNLIKELY(op->quota))
         pt_account(&op->pt->used_tables, op->pt->quota_tables, -(int64_t)op->quota);
     gather_finish(&op->g);
@@ -70,14 +85,27 @@ void op_fini(struct op *op)
 static bool prepared(const struct op *op)
 {
     return op->have >= op->need && op->g.capacity >= op->words && (op->spill_root || !op->need_spill_root) &&
-           (!op->pt->quota_tables || op->quota >= op->tables);
+           op->record_have >= op->records && (!op->pt->quota_tables || op->quota >= op->tables);
 }
 
 /* Unmap may use what is held back: it must not fail for want of a place to put what it frees. */
 static struct node *page_for(struct op *op)
 {
     struct node *page = pool_alloc(op->pt->host);
-    return page || op->kind != OP_UNMAP ? page : pool_alloc_emergency(op->pt->host);
+    return page || op->kind != OP_UNMAP || op->batch ? page : pool_alloc_emergency(op->pt->host);
+}
+
+static bool prepare_records(struct op *op)
+{
+    while (op->record_have < op->records) {
+        struct area *area = area_alloc(op->pt->host);
+        if (!area)
+            return false;
+        area->next_dead = op->record_first;
+        op->record_first = area;
+        op->record_have++;
+    }
+    return true;
 }
 
 static bool prepare_pages(struct op *op)
@@ -100,7 +128,7 @@ static bool prepare_pages(struct op *op)
     }
     if (op->need_spill_root && !op->spill_root)
         op->spill_root = pool_alloc_run(op->pt->host, node_dense_order(op->F, op->F->levels - 1u));
-    return op->spill_root || !op->need_spill_root;
+    return (op->spill_root || !op->need_spill_root) && prepare_records(op);
 }
 
 int op_prepare(struct op *op)
@@ -121,8 +149,12 @@ int op_prepare(struct op *op)
 
 static int plan(struct op *op, struct pt_map *maps)
 {
-    op->need = op->tables = op->words = 0;
+    op->need = op->tables = op->words = op->records = 0;
     op->need_spill_root = op->clear_first = false;
+    if (op->moves)
+        return op_plan_move(op);
+    if (op->everything)
+        return op_plan_everything(op, maps);
     if (!maps)
         return op_plan(op, op->va, op->end);
     for (op->map = maps; op->map; op->map = op->map->next) {
@@ -133,8 +165,7 @@ static int plan(struct op *op, struct pt_map *maps)
     return ASPACE_E_OK;
 }
 
-/* Prepare and lock. OK: planned, locked, in a read section. Anything else: out of it, nothing held. */
-static int op_begin(struct op *op, struct pt_map *maps)
+int op_begin(struct op *op, struct pt_map *maps)
 {
     for (;;) {
         gate_enter(op->pt);
@@ -214,6 +245,43 @@ int pt_map(struct pt *pt, struct pt_map *maps, bool replace, struct aspace_range
         if (replace)
             pt_revoke(pt, op.va, op.end);
         op_end(&op);
+        if (UNLIKELY(replace))
+            op_tell(&op, ASPACE_GONE_REPLACED);
+    }
+    op_fini(&op);
+    return rc;
+}
+
+/* What was vacated and is not mapped over. Nodes from `n` on were locked by the plan. */
+static void empty_vacated(struct op *op, struct node *n)
+{
+    for (; n; n = n->next) {
+        uint64_t *slots = node_slots(n), busy = op_busy(op, n->level);
+        unsigned end = n->doomed ? 0 : node_entries(op->F, n->level);
+        for (unsigned i = 0; i < end; i++)
+            if (slot_peek(slots + i) == busy)
+                slot_publish(slots + i, slot_empty(op->C, n->level));
+        op_clean(op, slots, end);
+    }
+}
+
+int pt_replace_all(struct pt *pt, struct pt_map *maps)
+{
+    struct op op;
+    op_init(&op, pt, OP_UNMAP, pt->base, pt->end);
+    op.everything = op.batch = op.lock_all = true;
+    int rc = op_begin(&op, maps);
+    if (rc == ASPACE_E_OK) {
+        struct node *old = op.locked;
+        op.kind = OP_MAP; /* what is vacated is BUSY */
+        op_commit_unmap(&op, op.top, pt->base, pt->end);
+        gather_flush(&op.g);
+        for (op.map = maps; op.map; op.map = op.map->next)
+            op_commit_map(&op, op.top, op.map->va, op.map->end);
+        empty_vacated(&op, old);
+        pt_revoke(pt, pt->base, pt->end);
+        op_end(&op);
+        op_tell(&op, ASPACE_GONE_REPLACED);
     }
     op_fini(&op);
     return rc;
@@ -230,6 +298,7 @@ int pt_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end)
         op_commit_unmap(&op, op.top, va, end);
         pt_revoke(pt, va, end);
         op_end(&op);
+        op_tell(&op, ASPACE_GONE_UNMAPPED);
     }
     op_fini(&op);
     return rc;
@@ -303,6 +372,8 @@ int pt_protect(struct pt *pt, aspace_va_t va, aspace_va_t end, uint32_t rights)
         if (!rights)
             pt_revoke(pt, va, end);
         op_end(&op);
+        if (op.g.took || !rights)
+            op_tell(&op, ASPACE_GONE_PROTECTED);
     }
     op_fini(&op);
     return rc;
@@ -319,6 +390,7 @@ int pt_discard(struct pt *pt, aspace_va_t va, aspace_va_t end)
         op_discard_rearm(&op, op.top, va, end);
         pt_revoke(pt, va, end);
         op_end(&op);
+        op_tell(&op, ASPACE_GONE_DISCARDED);
     }
     op_fini(&op);
     return rc;

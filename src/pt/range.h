@@ -63,6 +63,9 @@ bool pt_quick_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end);
  * OK, EXISTS (culprit filled), NO_MEMORY, QUOTA. Frames of MAP_FRAMES are consumed only on OK. */
 int pt_map(struct pt *pt, struct pt_map *maps, bool replace, struct aspace_range *culprit);
 
+/* Unmap all there is and map the list, in one step. OK, NO_MEMORY, QUOTA; frames as above. */
+int pt_replace_all(struct pt *pt, struct pt_map *maps);
+
 int pt_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end);
 
 /* Unmap one slot: the leftmost that is a leaf table, an empty table, or no table at all. The root is not empty, and no
@@ -79,6 +82,14 @@ static inline aspace_va_t pt_limit(const struct pt *pt)
 int pt_protect(struct pt *pt, aspace_va_t va, aspace_va_t end, uint32_t rights);
 
 int pt_discard(struct pt *pt, aspace_va_t va, aspace_va_t end);
+
+/*
+ * Move what [va, end) holds to new_va, which is free and does not overlap it. OK, EXISTS (culprit filled), NO_MEMORY,
+ * QUOTA. Both ranges are locked as a batch is, the lower one first.
+ *   R8  A slot that moves is BUSY in the old place, and holds there what it was, until it is visible in the new one;
+ *       between the two every CPU has acknowledged the invalidation of the old place.
+ */
+int pt_move(struct pt *pt, aspace_va_t va, aspace_va_t end, aspace_va_t new_va, struct aspace_range *culprit);
 
 /* The three that work on one leaf or table; va is any address in it. */
 int pt_migrate(struct pt *pt, aspace_va_t va, aspace_pa_t new_pa);

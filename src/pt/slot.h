@@ -10,6 +10,7 @@
  *   63 62 61 60 59..56 55..52 51..44 43..40 39......16 15 14 13 12 11 10  9  8  7  6  5..3 2..0
  *    V  .  .  .    .      .   ones   rights area index                      H  Z  .  kind   0        ARMED
  *    V  .  .  .    .      .   ones    .     owner tag                       .  .  .  kind   0        BUSY
+ *    V  w  D  A  rights  as PARKED, or a table's address 59..16              w     w soft .  kind   0        BUSY, held
  *    V  .  D  A  rights  frame address 55..12, 51..12 inverted on x86 (L1TF) soft .  kind   0        PARKED
  *
  * Z: plain zero-fill will do, H: a huge frame may be used: so that the common fault reads no area record. Bits 44-51 of
@@ -95,6 +96,17 @@ static inline uint64_t slot_park_xor(const struct fmt *F)
     return F->family == FMT_EPT || F->family == FMT_X86 ? 0x000ffffffffff000ull : 0;
 }
 
+/* What a BUSY slot holds while its owner moves it elsewhere. To everybody else it is BUSY as any other. */
+#define SLOT_HOLDS_LEAF (1ull << 9)
+#define SLOT_HOLDS_PARKED (1ull << 11)
+#define SLOT_HOLDS_TABLE (SLOT_HOLDS_LEAF | SLOT_HOLDS_PARKED)
+#define SLOT_HOLDS_RUN (1ull << 62) /* beside LEAF */
+
+static inline uint64_t slot_held(uint64_t e)
+{
+    return e & SLOT_HOLDS_TABLE;
+}
+
 /* `state`: what of the leaf is to come back, SLOT_PARKED_STATE bits. */
 static inline uint64_t slot_parked(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t pa,
                                    uint64_t state)
@@ -114,6 +126,24 @@ static inline uint64_t slot_park(const struct fmt *F, const struct fmt_ctx *C, u
 static inline unsigned slot_soft(const struct fmt *F, unsigned level, uint64_t e)
 {
     return fmt_present(F, level, e) ? fmt_soft(F, e) : (unsigned)(e >> SLOT_PARKED_SOFT_SHIFT & 3u);
+}
+
+/* BUSY that holds what a PARKED slot does. */
+static inline uint64_t slot_hold(uint64_t parked, uint64_t what)
+{
+    return (parked & ~((uint64_t)SLOT_KIND_MASK << SLOT_KIND_SHIFT)) | (uint64_t)SLOT_BUSY << SLOT_KIND_SHIFT | what;
+}
+
+/* BUSY that holds the address of a table, in bits that every directory has for markers. */
+static inline uint64_t slot_hold_table(const struct fmt *F, const struct fmt_ctx *C, aspace_pa_t pa)
+{
+    return C->absent[1] | ((pa << 4) ^ (slot_park_xor(F) & ~0xffffull)) | (uint64_t)SLOT_BUSY << SLOT_KIND_SHIFT |
+           SLOT_HOLDS_TABLE;
+}
+
+static inline aspace_pa_t slot_held_table(const struct fmt *F, uint64_t e)
+{
+    return ((e ^ slot_park_xor(F)) & 0x0fffffffffff0000ull) >> 4;
 }
 
 static inline aspace_pa_t slot_parked_pa(const struct fmt *F, uint64_t e)

@@ -578,7 +578,7 @@ int aspace_doorbell_match(struct aspace *s, aspace_va_t va, uint32_t width, uint
         const struct area *a = value_area(pt->host, slot_armed_value(w.e));
         for (uint32_t i = 0; i < a->doorbell_count && rc; i++) {
             const struct aspace_doorbell *d = &a->doorbells[i];
-            if (d->offset == va - a->va_base && (!d->width || d->width == width) &&
+            if (d->offset == a->offset + (va - a->va_base) && (!d->width || d->width == width) &&
                 (d->any_value || d->value == value)) {
                 *cookie = d->cookie;
                 rc = ASPACE_E_OK;

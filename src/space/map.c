@@ -104,7 +104,9 @@ static struct area *make_area(struct pt *pt, const struct aspace_map *q)
         a->flags |= AREA_COUNT;
     a->pages = q->size >> 12;
     a->faults = 0;
-    a->twin = NULL;
+    a->next_dead = NULL;
+    a->origin = NULL;
+    a->holds = 1;
     return a;
 }
 
@@ -284,24 +286,59 @@ static bool overlaps(const struct pt_map *m)
     return false;
 }
 
-int aspace_map_batch(struct aspace *s, struct aspace_map *requests, size_t n, struct aspace_range *culprit)
+static int check_batch(const struct aspace *s, const struct aspace_map *requests, size_t n)
 {
     int rc = !n || !requests ? ASPACE_E_INVALID : ASPACE_E_OK;
-    size_t made = 0;
     for (size_t i = 0; i < n && rc == ASPACE_E_OK; i++)
         rc = requests[i].flags & ASPACE_MAP_REPLACE ? ASPACE_E_INVALID : check_request(s, &requests[i]);
+    return rc;
+}
+
+/* Records and frames for all, and *list in ascending order. */
+static int make_batch(struct pt *pt, struct aspace_map *requests, size_t n, struct pt_map **list)
+{
+    int rc = ASPACE_E_OK;
+    size_t made = 0;
+    for (; made < n && rc == ASPACE_E_OK; made++)
+        rc = make_map(pt, &requests[made], map_of(&requests[made]));
+    if (rc == ASPACE_E_OK) {
+        *list = sort(requests, n);
+        rc = overlaps(*list) ? ASPACE_E_INVALID : ASPACE_E_OK;
+    }
+    for (size_t i = 0; rc && i < made; i++)
+        drop_map(pt, map_of(&requests[i]));
+    return rc;
+}
+
+static int end_batch(struct pt *pt, struct aspace_map *requests, size_t n, int rc)
+{
+    for (size_t i = 0; rc && i < n; i++)
+        drop_map(pt, map_of(&requests[i]));
+    return rc;
+}
+
+int aspace_map_batch(struct aspace *s, struct aspace_map *requests, size_t n, struct aspace_range *culprit)
+{
+    struct pt_map *list;
+    int rc = check_batch(s, requests, n);
     if (rc)
         return rc;
     aspace_trace(map_batch, s, requests[0].va, n);
-    for (; made < n && rc == ASPACE_E_OK; made++)
-        rc = make_map(&s->pt, &requests[made], map_of(&requests[made]));
-    if (rc == ASPACE_E_OK) {
-        struct pt_map *list = sort(requests, n);
-        rc = overlaps(list) ? ASPACE_E_INVALID : pt_map(&s->pt, list, false, culprit);
-    }
-    for (size_t i = 0; rc && i < made; i++)
-        drop_map(&s->pt, map_of(&requests[i]));
-    return rc;
+    rc = make_batch(&s->pt, requests, n, &list);
+    return rc ? rc : end_batch(&s->pt, requests, n, pt_map(&s->pt, list, false, culprit));
+}
+
+int aspace_replace_all(struct aspace *s, struct aspace_map *requests, size_t n)
+{
+    struct pt_map *list;
+    if (!n)
+        return aspace_clear(s);
+    int rc = check_batch(s, requests, n);
+    if (rc)
+        return rc;
+    aspace_trace(replace_all, s, requests[0].va, n);
+    rc = make_batch(&s->pt, requests, n, &list);
+    return rc ? rc : end_batch(&s->pt, requests, n, pt_replace_all(&s->pt, list));
 }
 
 /* ------------------------------------------------------------------------------------------------- the other ranges */
@@ -327,6 +364,19 @@ int aspace_protect(struct aspace *s, aspace_va_t va, uint64_t size, uint32_t rig
         return rc;
     aspace_trace(protect, s, va, size);
     return pt_protect(&s->pt, va, va + size, rights);
+}
+
+int aspace_move(struct aspace *s, aspace_va_t va, uint64_t size, aspace_va_t new_va, struct aspace_range *culprit)
+{
+    int rc = space_check_range(s, va, size);
+    if (rc == ASPACE_E_OK)
+        rc = space_check_range(s, new_va, size);
+    if (rc)
+        return rc;
+    if (va - new_va < size || new_va - va < size)
+        return ASPACE_E_INVALID;
+    aspace_trace(move, s, va, new_va);
+    return pt_move(&s->pt, va, va + size, new_va, culprit);
 }
 
 int aspace_discard(struct aspace *s, aspace_va_t va, uint64_t size)

@@ -323,6 +323,7 @@ int aspace_destroy_step(struct aspace *s, size_t budget)
             return ASPACE_E_BUSY;
     aspace_close(s);
     ticket_settle(s);
+    space_tell_destroyed(s);
     int rc = destroy_some(pt, budget ? budget : 1);
     if (rc)
         return rc;

@@ -17,6 +17,9 @@ struct aspace {
     uint64_t pins;       /* tickets that are not idle, and one until destroy has ended: the last calls `released` */
     uint32_t completing; /* completions that may be looking at tables; raised under pt.pending.lock while open */
     aspace_va_t sweep_va __attribute__((aligned(ASPACE_CACHE_LINE))); /* apart from the state, which all calls read */
+    uint32_t watch_lock;                                              /* guards what follows, and the watchers */
+    uint64_t watch_number;
+    struct aspace_watcher *watchers; /* in the order of their numbers */
     struct pt_cpu cpu[] __attribute__((aligned(ASPACE_CACHE_LINE)));
 };
 _Static_assert(sizeof(struct aspace) <= 2048, "ASPACE_BYTES covers the space");
@@ -38,6 +41,8 @@ bool space_ticket_leads(struct aspace_pending *p);
 
 /* fault.c: the tables for a leaf of one page at va, if the marker there is above that level. DONE, NO_MEMORY, RETRY. */
 enum aspace_fault_result fault_make_tables(struct aspace *s, aspace_va_t va);
+/* Tells all watchers that the space ends, and forgets them. */
+void space_tell_destroyed(struct aspace *s);
 
 static inline bool space_contains(const struct aspace *s, aspace_va_t va)
 {

@@ -386,7 +386,7 @@ static void many_sharers(struct env *env)
 /* 35: the parent is as before, and what was marked is taken back without a copy. */
 static void fork_without_memory(struct env *env)
 {
-    struct aspace_map m = request(ASPACE_KIND_EAGER, at(env, 1, 3), 4 * PAGE, env->rw);
+    struct aspace_map m = request(ASPACE_KIND_EAGER, at(env, 1, 3) + PAGE, 3 * PAGE, env->rw);
     struct clone child;
     uint64_t va, n = 1;
 

@@ -9,6 +9,9 @@ extern const struct suite create_suite;   /* spaces: creation, registers, quota,
 extern const struct suite mapping_suite;  /* map, unmap, replace, batch; rights and attributes read back */
 extern const struct suite change_suite;   /* protect, discard, populate, fault */
 extern const struct suite huge_suite;     /* large leaves and runs: split, collapse, migrate */
+extern const struct suite move_suite;     /* move: all that is mapped, to another place */
+extern const struct suite watch_suite;    /* watchers */
+extern const struct suite layout_suite;   /* all replaced at once; break and stack */
 extern const struct suite lookup_suite;   /* translate, limit, query, next, find */
 extern const struct suite access_suite;   /* reading and writing by input address, traps, doorbells, backends, frames */
 extern const struct suite tag_suite;      /* VMIDs and ASIDs by generation */

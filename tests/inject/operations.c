@@ -207,6 +207,18 @@ static int map_somewhere(struct env *env)
     return aspace_map_anywhere(env->space, &m, &find, &va);
 }
 
+static int replace_all(struct env *env)
+{
+    uint64_t va = near(env);
+    struct aspace_map m[3] = {
+        request(ASPACE_KIND_EAGER, va + PAGE, env->span[1], env->rw),
+        request(ASPACE_KIND_LAZY, far(env) + 2 * PAGE, 2 * PAGE, env->rw),
+        request_linear(env->base, PAGE, env->rw, device_pa(env, PAGE)),
+    };
+
+    return aspace_replace_all(env->space, m, 3);
+}
+
 /* ---------------------------------------------------------------------------------------------------------- changes */
 
 static int unmap_part(struct env *env)
@@ -272,6 +284,33 @@ static int collapse(struct env *env)
 static int split(struct env *env)
 {
     return aspace_split(env->space, near(env));
+}
+
+/* ------------------------------------------------------------------------------------------------------------ moves */
+
+static uint64_t away(struct env *env)
+{
+    return env->config.format == ASPACE_FMT_TOY ? at(env, 1, 4) : far(env) + env->span[1];
+}
+
+static int move_three(struct env *env)
+{
+    return aspace_move(env->space, near(env) + PAGE, env->span[1] + PAGE, away(env) + 2 * PAGE, NULL);
+}
+
+static int move_part(struct env *env)
+{
+    return aspace_move(env->space, near(env) + PAGE, PAGE, away(env), NULL);
+}
+
+static int move_whole(struct env *env)
+{
+    return aspace_move(env->space, near(env), env->span[1], away(env) + 2 * PAGE, NULL);
+}
+
+static int move_upper(struct env *env)
+{
+    return aspace_move(env->space, at(env, 2, 0) + PAGE, env->span[2] - 2 * PAGE, at(env, 2, 2) + 3 * PAGE, NULL);
 }
 
 /* ---------------------------------------------------------------------------------------------- faults and accesses */
@@ -366,6 +405,9 @@ const struct operation operations[] = {
     {"map_replace", three_areas, map_replace, 0},
     {"map_replace_huge", huge_page, map_replace_lazy, NEEDS_HUGE},
     {"map_batch", NULL, map_batch, 0},
+    {"replace_all", three_areas, replace_all, 0},
+    {"replace_all_huge", huge_page, replace_all, NEEDS_HUGE},
+    {"replace_all_upper", lazy_upper, replace_all, 0},
     {"map_anywhere", NULL, map_somewhere, 0},
     {"unmap_huge_part", huge_page, unmap_part, NEEDS_HUGE},
     {"unmap_linear_part", linear_block, unmap_part, 0},
@@ -387,6 +429,13 @@ const struct operation operations[] = {
     {"migrate", lazy_touched, migrate, 0},
     {"collapse", small_pages, collapse, NEEDS_HUGE},
     {"split_huge", huge_page, split, NEEDS_HUGE},
+    {"move_three", three_areas, move_three, 0},
+    {"move_touched", lazy_touched, move_whole, 0},
+    {"move_huge", huge_page, move_whole, NEEDS_HUGE},
+    {"move_huge_part", huge_page, move_part, NEEDS_HUGE},
+    {"move_run_part", linear_run, move_part, NEEDS_RUNS},
+    {"move_marker_part", lazy_upper, move_upper, 0},
+    {"move_giant_part", linear_upper, move_upper, NEEDS_GIANT},
     {"split_linear", linear_block, split, NEEDS_HUGE},
     {"fault", lazy_touched, fault_near, 0},
     {"fault_first", lazy_area, fault_near, 0},

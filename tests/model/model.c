@@ -101,9 +101,13 @@ void model_compare(struct model *m, unsigned first, unsigned end)
     }
 }
 
+/* Pages that came together by moves are told apart where it makes a difference which page of the area they are. */
 static bool same_area(const struct page *a, const struct page *b)
 {
-    return a->kind == b->kind && a->cookie == b->cookie && a->rights == b->rights;
+    bool by_offset = a->kind == ASPACE_KIND_TRAP || model_linear(a);
+
+    return a->kind == b->kind && a->cookie == b->cookie && a->rights == b->rights &&
+           (a->kind == NOTHING || !by_offset || a->offset + 1 == b->offset);
 }
 
 /* The list of areas, each as long as it can be, and the number of frames held. */
@@ -113,7 +117,7 @@ void model_compare_areas(struct model *m)
 
     for (unsigned i = 0; i < m->pages;) {
         unsigned end = i + 1;
-        while (end < m->pages && same_area(&m->page[i], &m->page[end])) {
+        while (end < m->pages && same_area(&m->page[end - 1], &m->page[end])) {
             end++;
         }
         if (m->page[i].kind != NOTHING) {

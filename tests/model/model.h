@@ -20,6 +20,7 @@ struct page {
     bool filled;          /* a frame is there (EAGER, LAZY) */
     uint32_t cookie;      /* number of the map call: one a call */
     uint32_t device_page; /* LINEAR, ROM: which page of the device memory */
+    uint32_t offset;      /* which page of the map call */
     uint64_t pa;          /* of the frame, if filled */
     uint64_t word[WORDS]; /* contents at the beginning and at the end; the rest is zero. EAGER, LAZY */
 };

@@ -138,6 +138,7 @@ static void set_mapping(struct model *m, const struct mapping *q)
         p->attr = (uint8_t)q->request.attr;
         p->fork = (uint8_t)q->request.fork;
         p->cookie = (uint32_t)q->request.cookie;
+        p->offset = i - q->range.first;
         p->device_page = q->device_page + (i - q->range.first);
         if (p->kind == ASPACE_KIND_EAGER) {
             p->filled = true;
@@ -277,6 +278,44 @@ static void step_discard(struct model *m)
     model_compare(m, r.first, r.end);
 }
 
+/* Where a range may go to: near or far, and often so that large leaves can stay large. */
+static unsigned pick_new_place(struct model *m, struct range r)
+{
+    unsigned room = m->pages - (r.end - r.first), to = pick(m, room + 1), distance = m->huge_pages;
+
+    if (pick(m, 2) == 0) {
+        to = r.first % distance + to / distance * distance;
+    }
+    return to > room ? room : to;
+}
+
+static void step_move(struct model *m)
+{
+    static struct page moved[MODEL_PAGES_MAX];
+    struct range r = pick_range(m);
+    unsigned pages = r.end - r.first, to = pick_new_place(m, r);
+    struct aspace_range culprit = {0, 0};
+
+    snprintf(m->text, sizeof(m->text), "move pages %u-%u to %u", r.first, r.end, to);
+    int error = aspace_move(m->env->space, model_va(m, r.first), pages * PAGE, model_va(m, to), &culprit);
+    if (to < r.end && r.first < to + pages) {
+        CHECK_ERROR(error, ASPACE_E_INVALID);
+    } else if (anything_in(m, (struct range){to, to + pages})) {
+        CHECK_ERROR(error, ASPACE_E_EXISTS);
+        CHECK(culprit.size != 0);
+    } else {
+        CHECK_OK(error);
+        memcpy(moved, &m->page[r.first], pages * sizeof(moved[0]));
+        for (unsigned i = 0; i < pages; i++) {
+            memset(&m->page[r.first + i], 0, sizeof(moved[0]));
+            m->page[r.first + i].kind = NOTHING;
+        }
+        memcpy(&m->page[to], moved, pages * sizeof(moved[0]));
+    }
+    model_compare(m, r.first, r.end);
+    model_compare(m, to, to + pages);
+}
+
 /* Up to the first page that cannot be filled, if there is one. */
 static void step_populate(struct model *m)
 {
@@ -412,16 +451,17 @@ static enum aspace_fault_result expected_fault(const struct page *p, uint32_t ac
 
 static void step_fault(struct model *m)
 {
-    unsigned i = pick(m, m->pages);
+    unsigned i = pick(m, m->pages), within = pick(m, PAGE);
     uint32_t access = 1u << pick(m, 3);
     struct page *p = &m->page[i];
     enum aspace_fault_result expected = expected_fault(p, access);
     struct aspace_fault_info info;
 
     snprintf(m->text, sizeof(m->text), "fault page %u access %u", i, access);
-    CHECK_FAULT(aspace_fault(m->env->space, model_va(m, i) + pick(m, PAGE), access, &info), expected);
+    CHECK_FAULT(aspace_fault(m->env->space, model_va(m, i) + within, access, &info), expected);
     if (expected == ASPACE_FAULT_TRAP) {
         CHECK_EQ(info.cookie, p->cookie);
+        CHECK_EQ(info.offset, p->offset * PAGE + within);
     }
     if (expected == ASPACE_FAULT_DONE) {
         model_filled(m, i);
@@ -584,9 +624,10 @@ void model_step(struct model *m)
         unsigned weight;
         void (*step)(struct model *m);
     } steps[] = {
-        {22, step_map},     {4, step_batch},    {12, step_unmap},   {14, step_protect}, {5, step_discard},
-        {5, step_populate}, {4, step_migrate},  {5, step_collapse}, {3, step_split},    {12, step_fault},
-        {12, step_copy},    {4, step_exchange}, {4, step_find},     {4, step_limit},    {4, step_housekeeping},
+        {22, step_map},    {4, step_batch},    {12, step_unmap},       {14, step_protect},
+        {5, step_discard}, {5, step_populate}, {4, step_migrate},      {5, step_collapse},
+        {3, step_split},   {12, step_fault},   {12, step_copy},        {4, step_exchange},
+        {4, step_find},    {4, step_limit},    {4, step_housekeeping}, {12, step_move},
     };
     unsigned total = 0;
 

@@ -75,6 +75,18 @@ const struct named_case named_cases[] = {
      "a marker that was passed as empty becomes a huge leaf"},
     {"marker_discarded_while_it_is_filled", "huge/discard_16_16|fault_17", "the same for the whole of it"},
 
+    /* R8: a page that moves is in one place. */
+    {"move_against_touch", "small/move_0_1_to_13|touch_0_w", "a page is written while it moves"},
+    {"move_against_touches", "small/move_0_4_to_12|touch_0_w|touch_1_w", "its table is unlinked"},
+    {"move_against_fault", "small/move_1_5_to_33|fault_2", "a page is filled before it moves, or refused"},
+    {"move_of_a_marker_against_fault", "small/move_16_16_to_32|fault_17", "a table is hung into what moves"},
+    {"move_against_unmap", "tables/move_1_5_to_33|unmap_1_8", "what moves is unmapped, in one place or the other"},
+    {"move_against_protect", "small/move_0_4_to_12|protect_r_0_1", "rights change before, or there is nothing"},
+    {"move_against_translate", "small/move_0_1_to_13|translate_0", "a translation in flight is waited for"},
+    {"move_against_map", "hollow/move_0_4_to_12|map_lazy_12_1", "one of the two takes the place"},
+    {"move_against_move", "hollow/move_0_4_to_12|move_33_2_to_13", "two ways to one place"},
+    {"move_there_and_back", "hollow/move_1_5_to_33|move_33_2_to_13", "what has moved moves on"},
+
     /* The slot word decides. */
     {"unmap_against_fault", "small/unmap_2_1|fault_2", "a frame that was installed a moment ago is found"},
     {"two_faults_on_one_page", "small/fault_2|fault_2|fault_2", "one frame is installed"},

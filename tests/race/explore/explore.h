@@ -50,6 +50,7 @@ enum op_kind {
     OP_UNMAP,
     OP_PROTECT,
     OP_DISCARD,
+    OP_MOVE,
     OP_MIGRATE,
     OP_COLLAPSE,
     OP_SPLIT,
@@ -67,7 +68,7 @@ struct operation {
     const char *name;
     enum op_kind kind;
     unsigned page, pages;
-    unsigned what;   /* MAP, REPLACE: enum aspace_kind; TOUCH: whether the CPU leaves before */
+    unsigned what;   /* MAP, REPLACE: enum aspace_kind; MOVE: to which page; TOUCH: whether the CPU leaves before */
     uint32_t rights; /* MAP, REPLACE, PROTECT; of a FAULT or TOUCH: the access */
 };
 

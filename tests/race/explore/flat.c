@@ -135,6 +135,22 @@ static void apply_range(const struct operation *op, const struct result *got)
     }
 }
 
+static void apply_move(const struct operation *op, const struct result *got)
+{
+    struct flat_page moved[PAGES];
+    bool exists = false;
+    for (unsigned p = op->what; p < op->what + op->pages; p++)
+        exists |= flat[p].mapped;
+    if (exists) {
+        must(got->rc == ASPACE_E_EXISTS, op, got, "something is there");
+        return;
+    }
+    must(got->rc == ASPACE_OK, op, got, "nothing is in the way");
+    memcpy(moved, &flat[op->page], op->pages * sizeof moved[0]);
+    memset(&flat[op->page], 0, op->pages * sizeof moved[0]);
+    memcpy(&flat[op->what], moved, op->pages * sizeof moved[0]);
+}
+
 static void apply_lookup(const struct operation *op, const struct result *got)
 {
     const struct flat_page *p = &flat[op->page];
@@ -187,6 +203,7 @@ void flat_apply(const struct operation *op, unsigned fiber, const struct result 
     case OP_PROTECT: apply_protect(op, got); break;
     case OP_UNMAP:
     case OP_DISCARD: apply_range(op, got); break;
+    case OP_MOVE: apply_move(op, got); break;
     case OP_TRANSLATE:
     case OP_QUERY: apply_lookup(op, got); break;
     case OP_POPULATE: apply_populate(op, got); break;

@@ -432,10 +432,28 @@ static void check_invariant(unsigned cpu, const struct sim_leaf *leaf, uint64_t 
     }
 }
 
+/* A page that moves is not yet in the new place while a TLB has it in the old one. */
+static void check_moving(unsigned cpu, const struct sim_leaf *leaf, uint64_t stamp, const void *arg)
+{
+    const struct operation *op = arg;
+    (void)stamp;
+    for (uint64_t va = leaf->va; va < leaf->va + leaf->bytes; va += PAGE) {
+        if (va < op->page * PAGE || va >= (op->page + op->pages) * PAGE)
+            continue;
+        struct naive_result r = walk_now(va + ((uint64_t)op->what - op->page) * PAGE);
+        if (r.present && r.pa == leaf->pa + (va - leaf->va))
+            explore_fail("cpu %u translates 0x%llx while memory has the page in its new place", cpu,
+                         (unsigned long long)va);
+    }
+}
+
 void machine_switched(void)
 {
     access_pages(WATCHER, machine.fills & 1, 2);
     for_each_leaf(check_invariant, NULL);
+    for (unsigned cpu = 0; cpu < CPUS; cpu++)
+        if (machine.cpu[cpu].op && machine.cpu[cpu].op->kind == OP_MOVE)
+            for_each_leaf(check_moving, machine.cpu[cpu].op);
 }
 
 struct promise {

@@ -90,6 +90,11 @@ const struct operation operations[] = {
     {"discard_2_4", OP_DISCARD, 2, 4, 0, 0},
     {"discard_5_1", OP_DISCARD, 5, 1, 0, 0},
     {"discard_16_16", OP_DISCARD, 16, 16, 0, 0},
+    {"move_0_1_to_13", OP_MOVE, 0, 1, 13, 0},
+    {"move_0_4_to_12", OP_MOVE, 0, 4, 12, 0},
+    {"move_1_5_to_33", OP_MOVE, 1, 5, 33, 0},
+    {"move_16_16_to_32", OP_MOVE, 16, 16, 32, 0},
+    {"move_33_2_to_13", OP_MOVE, 33, 2, 13, 0},
     {"migrate_0", OP_MIGRATE, 0, 1, 0, 0},
     {"migrate_2", OP_MIGRATE, 2, 1, 0, 0},
     {"migrate_5", OP_MIGRATE, 5, 1, 0, 0},
@@ -146,7 +151,7 @@ bool operation_is_composite(const struct operation *op)
 bool operation_takes(const struct operation *op)
 {
     return op->kind == OP_MAP || op->kind == OP_REPLACE || op->kind == OP_UNMAP || op->kind == OP_PROTECT ||
-           op->kind == OP_DISCARD || op->kind == OP_MIGRATE || op->kind == OP_COLLAPSE;
+           op->kind == OP_DISCARD || op->kind == OP_MOVE || op->kind == OP_MIGRATE || op->kind == OP_COLLAPSE;
 }
 
 bool operation_is_lock_free(const struct operation *op)
@@ -291,6 +296,7 @@ static void perform(const struct operation *op, unsigned fiber, struct result *r
     case OP_UNMAP: result->rc = aspace_unmap(s, va, size); break;
     case OP_PROTECT: result->rc = aspace_protect(s, va, size, op->rights); break;
     case OP_DISCARD: result->rc = aspace_discard(s, va, size); break;
+    case OP_MOVE: result->rc = aspace_move(s, va, size, op->what * PAGE, NULL); break;
     case OP_MIGRATE: migrate(op, result); break;
     case OP_COLLAPSE: result->rc = aspace_collapse(s, va, 1); break;
     case OP_SPLIT: result->rc = aspace_split(s, va); break;

@@ -228,7 +228,8 @@ static bool sees_halves(const struct test_case *c)
         unsigned lock_free = 0;
         for (unsigned i = 0; i < c->program[f].count; i++) {
             lock_free += may_only_look(c->program[f].op[i]);
-            range |= operation_takes(c->program[f].op[i]) && c->program[f].op[i]->pages > 1;
+            const struct operation *op = c->program[f].op[i];
+            range |= operation_takes(op) && (op->pages > 1 || op->kind == OP_MOVE);
         }
         two |= lock_free > 1;
     }

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Watchers of a space: a list under a lock of its own, in the order of their numbers. Owns whom to tell; must not know
+ * what an operation does to tables. */
+#include <aspace/watch.h>
+
+#include "space/space.h"
+
+const char *aspace_gone_name(enum aspace_gone_kind kind)
+{
+    static const char *const names[ASPACE_GONE_COUNT] = {
+#define ASPACE_X(id, text) #id,
+        ASPACE_GONE_KINDS(ASPACE_X)
+#undef ASPACE_X
+    };
+    return (unsigned)kind < ASPACE_GONE_COUNT ? names[kind] : "?";
+}
+
+/* The first watcher from `number` on that the range concerns, held so that it stays. Others may come and go between two
+ * calls; the numbers tell where to go on. */
+static struct aspace_watcher *hold_next(struct aspace *s, uint64_t number, const struct pt_gone *gone)
+{
+    seam_lock(&s->watch_lock, host_lock_tag());
+    struct aspace_watcher *w = s->watchers;
+    while (w && (w->number < number || w->va >= gone->end || gone->va >= w->va + w->size))
+        w = w->next;
+    if (w)
+        seam_store(&w->calls, w->calls + 1);
+    seam_unlock(&s->watch_lock);
+    return w;
+}
+
+static void let_go(struct aspace *s, struct aspace_watcher *w)
+{
+    seam_lock(&s->watch_lock, host_lock_tag());
+    seam_store_release(&w->calls, w->calls - 1);
+    seam_unlock(&s->watch_lock);
+}
+
+static void tell_one(struct aspace *s, struct aspace_watcher *w, const struct pt_gone *gone)
+{
+    aspace_va_t va = gone->va > w->va ? gone->va : w->va;
+    aspace_va_t end = gone->end < w->va + w->size ? gone->end : w->va + w->size;
+    struct aspace_gone told = {
+        .space = s,
+        .kind = (enum aspace_gone_kind)gone->kind,
+        .va = va,
+        .size = end - va,
+        .new_va = gone->kind == ASPACE_GONE_MOVED ? gone->new_va + (va - gone->va) : 0,
+        .rights = gone->rights,
+    };
+    w->gone(w, &told);
+}
+
+static void tell(struct pt *pt, const struct pt_gone *gone)
+{
+    struct aspace *s = pt->owner;
+    struct aspace_watcher *w;
+    for (uint64_t number = 0; (w = hold_next(s, number, gone)) != NULL;) {
+        number = w->number + 1;
+        tell_one(s, w, gone);
+        let_go(s, w);
+    }
+}
+
+int aspace_watch(struct aspace *s, struct aspace_watcher *w)
+{
+    if (!w || !w->gone)
+        return ASPACE_E_INVALID;
+    int rc = space_check_range(s, w->va, w->size);
+    if (rc)
+        return rc;
+    w->next = NULL;
+    w->calls = 0;
+    seam_lock(&s->watch_lock, host_lock_tag());
+    struct aspace_watcher **link = &s->watchers;
+    while (*link)
+        link = &(*link)->next;
+    w->number = s->watch_number++;
+    *link = w;
+    seam_store_release(&s->pt.gone, &tell);
+    seam_unlock(&s->watch_lock);
+    seam_fence(); /* an operation changes slots, fences, looks for watchers; the caller the other way round */
+    return ASPACE_E_OK;
+}
+
+static void take_off(struct aspace *s, const struct aspace_watcher *w)
+{
+    struct aspace_watcher **link = &s->watchers;
+    while (*link && *link != w)
+        link = &(*link)->next;
+    if (*link)
+        *link = w->next;
+    if (!s->watchers)
+        seam_store(&s->pt.gone, NULL);
+}
+
+void aspace_unwatch(struct aspace *s, struct aspace_watcher *w)
+{
+    seam_lock(&s->watch_lock, host_lock_tag());
+    take_off(s, w);
+    seam_unlock(&s->watch_lock);
+    while (seam_load_acquire(&w->calls))
+        aspace_pause();
+}
+
+/* No call on the space is in progress, so that nobody is to be waited for. What is taken away afterwards concerns no
+ * one. */
+void space_tell_destroyed(struct aspace *s)
+{
+    const struct pt_gone gone = {.kind = ASPACE_GONE_DESTROYED, .va = s->pt.base, .end = s->pt.end};
+    while (s->watchers) {
+        struct aspace_watcher *w = s->watchers;
+        take_off(s, w);
+        tell_one(s, w, &gone);
+    }
+}
