@@ -16,7 +16,7 @@ endif
 help:
 	@echo 'make build    compile the library, the hosted port and the example into build/release'
 	@echo 'make run      boot an unmodified Linux guest on the library, under QEMU. Variables:'
-	@echo '                GUEST=riscv64|aarch64 CPUS=1..4 PAGES=4k|2m RAM=512M KERNEL=file INITRD=file'
+	@echo '                GUEST=riscv64|aarch64|x86_64 CPUS=1..4 PAGES=4k|2m RAM=512M KERNEL=file INITRD=file'
 	@echo '                BASELINE=1 REPEAT=n STRESS=1|2 LEAVE_OUT=name ICOUNT=1 TIMEOUT=seconds'
 	@echo '                (all of them: examples/hypervisor/run.sh --help)'
 	@echo 'make test     everything that can fail; installs what it lacks. ONLY=part of a step'\''s name; FAST=1'

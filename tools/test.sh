@@ -200,9 +200,10 @@ models() {
 
 check_guest_lines() {
     # Bad input gets one line and status 2.
-    for bad in GUEST=vax CPUS=0 PAGES=3k STRESS=3 RAM=1M RAM=lots KERNEL=/nonexistent TIMEOUT=x; do
+    for bad in GUEST=vax "GUEST=x86_64 CPUS=2" CPUS=0 PAGES=3k STRESS=3 RAM=1M RAM=lots KERNEL=/nonexistent TIMEOUT=x; do
         got=0
-        out=$(env "$bad" examples/hypervisor/run.sh 2>&1) || got=$?
+        # shellcheck disable=SC2086
+        out=$(env $bad examples/hypervisor/run.sh 2>&1) || got=$?
         lines=$(printf '%s\n' "$out" | wc -l)
         if [ "$got" -eq 2 ] && [ "$lines" -eq 1 ]; then count 1 0 0; else
             count 0 1 0
@@ -214,7 +215,7 @@ check_guest_lines() {
 packages="gcc g++ clang libclang-rt-dev cmake ninja-build make pkg-config libc6-dev binutils liburcu-dev spin valgrind"
 if [ -z "$fast" ]; then
     packages="$packages gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu libc6-dev-arm64-cross libc6-dev-riscv64-cross qemu-user"
-    packages="$packages qemu-system-arm qemu-system-misc opensbi"
+    packages="$packages qemu-system-arm qemu-system-misc opensbi qemu-system-x86 seabios"
 fi
 # shellcheck disable=SC2086
 tools/install-packages.sh $packages >"$logs/packages.log" 2>&1 || {
@@ -249,6 +250,7 @@ if [ -z "$fast" ]; then
     ahead guest-riscv64 guest GUEST=riscv64
     step guest-aarch64 guest GUEST=aarch64
     step guest-riscv64
+    step guest-x86_64 guest GUEST=x86_64
     step guest-riscv64-smp guest GUEST=riscv64 CPUS=2
     step guest-aarch64-smp guest GUEST=aarch64 CPUS=2
     ahead guest-riscv64-2m guest GUEST=riscv64 PAGES=2m
