@@ -13,6 +13,7 @@ enum { PIT_CHANNEL2 = 0x42, PIT_MODE = 0x43, PIT_HZ = 1193182, PIT_ONE_SHOT = 0x
 enum { PORT_B = 0x61, PORT_B_GATE = 1, PORT_B_SPEAKER = 2, PORT_B_OUTPUT = 1 << 5 };
 enum { MILLISECONDS = 20 };
 enum { MULTIBOOT_MEMORY = 1, MULTIBOOT_COMMAND_LINE = 4, HIGH_MEMORY = 0x100000 };
+enum { CPUID_EDX_HTT = 1 << 28 };
 enum { QEMU_PM_CONTROL = 0x604, BOCHS_PM_CONTROL = 0xb004, PM_OFF = 0x2000 };
 
 struct multiboot_info {
@@ -75,6 +76,14 @@ static uint64_t measure_ticks(void)
 
 /* ---- the machine ---- */
 
+/* Of one package, whose local APICs are numbered from 0. */
+static unsigned cpu_count(void)
+{
+    struct cpuid c = cpuid(1, 0);
+    unsigned count = c.edx & CPUID_EDX_HTT ? c.ebx >> 16 & 0xff : 1;
+    return count < HYP_CPUS_MAX ? count : HYP_CPUS_MAX;
+}
+
 /* The loader puts our file's name before the options. */
 static void read_command_line(const char *text)
 {
@@ -95,7 +104,9 @@ void arch_machine_read(const void *boot_info)
     ticks_hz = measure_ticks();
     machine.ram = HIGH_MEMORY;
     machine.ram_bytes = (uint64_t)info->mem_upper << 10;
-    machine.cpus = 1;
+    machine.cpus = cpu_count();
+    for (unsigned i = 0; i < machine.cpus; i++)
+        machine.cpu_id[i] = i;
     read_command_line(aspace_phys_to_virt(info->cmdline));
 }
 

@@ -147,12 +147,14 @@ static void svm_set_up(const struct aspace_registers *tables, uint64_t gdt)
 }
 
 /* 15.7.2: an event whose delivery an exit got in the way of is lost, unless it is delivered again. An instruction that
- * raises one is executed again. */
+ * raises one is executed again. QEMU calls interrupts exceptions, whose vectors are smaller. */
 static uint64_t interrupted_event(void)
 {
     uint64_t event = vmcb.exit_event, vector = event & VECTOR, type = event & EVENT_TYPE;
     bool soft = type == TYPE_SOFT_INTERRUPT ||
                 (type == EVENT_EXCEPTION && (vector == VECTOR_BREAKPOINT || vector == VECTOR_OVERFLOW));
+    if (type == EVENT_EXCEPTION && vector >= VECTORS_RESERVED)
+        event &= ~(uint64_t)EVENT_TYPE;
     return event & EVENT_VALID && !soft ? event : 0;
 }
 

@@ -6,6 +6,8 @@
 #include "leave_out.h"
 #include "x86_64.h"
 
+enum { SPINS = 2000, NAP_US = 50 };
+
 static struct cpu {
     _Alignas(ASPACE_CACHE_LINE) atomic_uint asked; /* grows with each request */
     atomic_uint entered;                           /* what `asked` was when the guest was entered last */
@@ -42,12 +44,39 @@ static void ask_local(void)
     atomic_fetch_add(&cpus[aspace_cpu_id()].asked, 1);
 }
 
+static bool obeyed(unsigned cpu, unsigned asked)
+{
+    return !atomic_load(&cpus[cpu].inside) || (int)(atomic_load(&cpus[cpu].entered) - asked) >= 0;
+}
+
+/* On return each of them is outside, or inside again and has forgotten. */
+static void ask_remote(uint64_t members)
+{
+    unsigned asked[HYP_CPUS_MAX], spins = 0;
+    for (unsigned i = 0; i < HYP_CPUS_MAX; i++) {
+        if (!(members >> i & 1))
+            continue;
+        asked[i] = atomic_fetch_add(&cpus[i].asked, 1) + 1;
+        if (!obeyed(i, asked[i]))
+            arch_vcpu_kick(i);
+    }
+    for (unsigned i = 0; i < HYP_CPUS_MAX; i++)
+        while (members >> i & 1 && !obeyed(i, asked[i]))
+            if (++spins < SPINS)
+                aspace_pause();
+            else
+                arch_yield(NAP_US);
+}
+
 static void tlb_flush(void *ctx, const struct aspace_flush *flush)
 {
     (void)ctx;
     atomic_fetch_add(flush->full ? &flushes.all : flush->leaf_only ? &flushes.leaves : &flushes.tables, 1);
-    if (flush->active[0] >> aspace_cpu_id() & 1 && leave_in(LEAVE_OUT_asid_local))
+    uint64_t self = UINT64_C(1) << aspace_cpu_id(), active = flush->active[0];
+    if (active & self && leave_in(LEAVE_OUT_asid_local))
         ask_local();
+    if (active & ~self && leave_in(LEAVE_OUT_asid_remote))
+        ask_remote(active & ~self);
 }
 
 static void tlb_flush_local(void *ctx, uint64_t tag, bool stage2)
