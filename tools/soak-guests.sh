@@ -12,7 +12,7 @@ case $runs in
 '' | *[!0-9]* | 0* | ?????*) echo "soak: SOAK_GUESTS=$runs is not a number from 1 to 9999" >&2; exit 2 ;;
 esac
 unset GUEST CPUS PAGES RAM KERNEL INITRD APPEND BASELINE REPEAT STRESS STRESS_SECONDS SEED ICOUNT LEAVE_OUT TIMEOUT \
-    SILENCE FORMAT MAKEFLAGS
+    SILENCE FORMAT EMU MAKEFLAGS
 
 mkdir -p build
 report=build/soak-guests.txt

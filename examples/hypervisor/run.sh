@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # Owns: `make run`. Checks what was asked for, gets what is needed (packages, a Debian kernel, the initramfs, the
-# hypervisor), boots it in QEMU with the guest's console shown live, and judges the outcome.
+# hypervisor), boots it in an emulator with the guest's console shown live, and judges the outcome.
 #
 # usage: run.sh            boot the guest on the hypervisor
 #        run.sh --plain    boot the same guest without the hypervisor
@@ -24,10 +24,12 @@
 #   ICOUNT=1                a reproducible machine: time counts instructions. One vCPU only
 #   FORMAT=name             of the second stage, like sv48x4; default: the hypervisor's choice
 #   LEAVE_OUT=name          builds the hypervisor with that TLB invalidation left out
-#   TIMEOUT=seconds         for each boot, default 120 (300 with STRESS)
+#   TIMEOUT=seconds         for each boot, default 120 (300 with STRESS, 900 with Bochs)
 #   SILENCE=seconds         fails a guest whose console says nothing for so long, default: no limit
 #   HOSTCC=cc               compiler for the tool that packs the initramfs
-#   QEMU=file QEMU_FLAGS=.. another emulator, and what it needs (like -L dir)
+#   QEMU=file QEMU_FLAGS=.. another QEMU, and what it needs (like -L dir)
+#   EMU=qemu|bochs          the emulator, default qemu. Bochs is for x86_64, where it has VMX and QEMU has SVM; it takes
+#                           minutes
 #
 # ---- The interface to the hypervisor --------------------------------------------------------------------------------
 # Build:  make -s -j N -C examples/hypervisor ARCH=riscv64|aarch64|x86_64 BUILD=<absolute directory> PAGES=4k|2m \
@@ -45,6 +47,7 @@
 #   boot_info       device tree after the initrd, see x0        device tree at 0xbfe00000, see a1           Multiboot
 #   guest's initrd  linux,initrd-start and -end in /chosen      0x98000000                                  0xc000000
 #   console         PL011 0x09000000                            ns16550 0x10000000                          port 0x3f8
+#   with EMU=bochs the same image finds the same things at the same places, read from a disk (x86_64/disk)
 # Options: /chosen/bootargs of the device tree, or the command line of Multiboot behind the file's name, is "aspace.name=value ... -- <guest command line>". The guest's part has
 # aspace.* words of its own, so read no further than " -- ". Always present:
 #   aspace.kernel_at= aspace.kernel_bytes=   the kernel in memory (hexadecimal with 0x, decimal)
@@ -129,13 +132,19 @@ case $pages in
 4k | 2m) ;;
 *) bad "PAGES=$pages is not known (4k or 2m)" ;;
 esac
+emu=${EMU:-qemu}
+case $emu:$guest in
+qemu:* | bochs:x86_64) ;;
+bochs:*) bad "EMU=bochs is for x86_64, not GUEST=$guest" ;;
+*) bad "EMU=$emu is not known (qemu or bochs)" ;;
+esac
 number CPUS "$cpus" 1 4
 number REPEAT "$repeat" 1 99
 number STRESS "$stress" 0 2
 number STRESS_SECONDS "$stress_seconds" 0 3600
 baseline=$(flag BASELINE "${BASELINE:-}")
 icount=$(flag ICOUNT "${ICOUNT:-}")
-limit=${TIMEOUT:-$([ "$stress" != 0 ] && echo 300 || echo 120)}
+limit=${TIMEOUT:-$(if [ "$emu" = bochs ]; then echo 900; elif [ "$stress" != 0 ]; then echo 300; else echo 120; fi)}
 number TIMEOUT "$limit" 1 86400
 if [ -n "${SILENCE:-}" ]; then number SILENCE "$SILENCE" 1 86400; fi
 seed=${SEED:-$(($(date +%s%N) / 1000 % 100000))}
@@ -166,6 +175,12 @@ if [ "$guest" = x86_64 ] && [ "$cpus" -ne 1 ]; then
 fi
 if [ "$icount" = 1 ] && [ "$cpus" -ne 1 ]; then bad "ICOUNT=1 is for one vCPU, not CPUS=$cpus"; fi
 if [ "$icount" = 1 ] && [ "$stress" != 0 ]; then bad "ICOUNT=1 is for one CPU, and STRESS=$stress needs others"; fi
+if [ "$emu" = bochs ]; then
+    for set in "BASELINE=$baseline" "STRESS=$stress" "ICOUNT=$icount"; do
+        [ "${set#*=}" = 0 ] || bad "$set is for QEMU, not EMU=bochs"
+    done
+    [ "$mode" = hypervisor ] || bad "--plain is for QEMU, not EMU=bochs"
+fi
 if [ "$mode" = plain ]; then
     for set in "BASELINE=$baseline" "STRESS=$stress"; do
         [ "${set#*=}" = 0 ] || bad "$set needs the hypervisor, which --plain leaves out"
@@ -191,7 +206,10 @@ need() { # need COMMAND PACKAGE...
     shift
     packages="$packages $*"
 }
-if [ -n "${QEMU:-}" ]; then
+if [ "$emu" = bochs ]; then
+    qemu=bochs
+    need bochs bochs bochsbios vgabios
+elif [ -n "${QEMU:-}" ]; then
     command -v "$QEMU" >/dev/null 2>&1 || bad "QEMU=$QEMU: no such program"
 elif [ "$guest" = aarch64 ]; then
     need "$qemu" qemu-system-arm
@@ -282,6 +300,8 @@ riscv64) guest_line="console=ttyS0 earlycon=sbi" ;;
 # Without it each SIGSEGV that /init raises on purpose is reported. reboot=t: a reset is a triple fault.
 x86_64) guest_line="console=ttyS0 reboot=t sysctl.debug.exception-trace=0" ;;
 esac
+# Bochs is slow enough: what guards against the leaks of real CPUs flushes at each system call.
+if [ "$emu" = bochs ]; then guest_line="$guest_line mitigations=off"; fi
 # panic=-1: a panic resets the machine, which ends the emulator, instead of hanging until the timeout.
 # aspace.mib: leaves room for the kernel and for the other checks. Under stress every page is checked many times.
 mib=$((stress != 0 ? 16 : 64))
@@ -295,6 +315,12 @@ escaped() { printf '%s\n' "$1" | sed 's/,/,,/g'; }
 
 work=$(mktemp -d "$build/run.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+# Where the loader, or the disk's boot sector, puts the guest's files.
+case $guest in
+riscv64) kernel_at=0x90000000 initrd_at=0x98000000 ;;
+aarch64) kernel_at=0x50000000 initrd_at=0 ;;
+x86_64) kernel_at=0x4000000 initrd_at=0xc000000 ;;
+esac
 trap 'exit 130' INT
 trap 'exit 143' HUP TERM
 
@@ -315,9 +341,31 @@ watch_silence() {
     done
 }
 
-# Boots once. boot plain|hypervisor LIVE(yes|no); leaves $work/console, and $work/result with the emulator's exit status
-# and the milliseconds it took.
+# The hypervisor's command line for run number $n.
+hypervisor_line() {
+    echo "aspace.ram=$((ram_mib * 1048576)) aspace.pages=$pages aspace.cpus=$cpus aspace.stress=$stress" \
+        "aspace.seed=$((seed + n - 1)) aspace.kernel=$version aspace.kernel_at=$kernel_at" \
+        "aspace.kernel_bytes=$(size_of "$kernel") aspace.initrd_at=$initrd_at" \
+        "aspace.initrd_bytes=$(size_of "$initrd")${FORMAT:+ aspace.format=$FORMAT} -- $guest_line"
+}
+
+# Boots once, in $emu. boot plain|hypervisor LIVE(yes|no)
 boot() {
+    rm -f "$work/result" "$work/silent" "$work/pid"
+    if [ "$emu" = bochs ]; then
+        boot_in_bochs "$@"
+    else
+        boot_in_qemu "$@"
+    fi
+}
+
+boot_in_bochs() {
+    cylinders=$("$here/x86_64/disk/mkdisk.sh" "$hypervisor_dir/sector.bin" "$work/disk" "hypervisor $(hypervisor_line)" \
+        "$hypervisor=0x100000" "$kernel=$kernel_at" "$initrd=$initrd_at")
+    emulate "$1" "$2" "$here/x86_64/disk/bochs.sh" "$work" "$cylinders"
+}
+
+boot_in_qemu() {
     what=$1
     live=$2
     set -- -nodefaults -no-user-config -display none -monitor none -serial stdio -no-reboot -accel tcg
@@ -343,38 +391,32 @@ boot() {
     if [ "$what" = plain ]; then
         set -- "$@" -smp "$cpus" -m "${ram_mib}M" -kernel "$kernel" -initrd "$initrd" -append "$guest_line"
     else
-        options="aspace.ram=$((ram_mib * 1048576)) aspace.pages=$pages aspace.cpus=$cpus aspace.stress=$stress"
-        options="$options aspace.seed=$((seed + n - 1))"
-        options="$options aspace.kernel=$version aspace.kernel_bytes=$(size_of "$kernel")"
-        options="$options aspace.initrd_bytes=$(size_of "$initrd")"
-        options="$options${FORMAT:+ aspace.format=$FORMAT}"
-        set -- "$@" -smp "$((cpus + stress))" -m 2G -kernel "$hypervisor"
-        if [ "$guest" = aarch64 ]; then
-            options="$options aspace.kernel_at=0x50000000 aspace.initrd_at=0"
-            set -- "$@" -device "loader,file=$(escaped "$kernel"),addr=0x50000000,force-raw=on" -initrd "$initrd"
+        set -- "$@" -smp "$((cpus + stress))" -m 2G -kernel "$hypervisor" -append "$(hypervisor_line)" \
+            -device "loader,file=$(escaped "$kernel"),addr=$kernel_at,force-raw=on"
+        if [ "$initrd_at" = 0 ]; then
+            set -- "$@" -initrd "$initrd"
         else
-            kernel_at=0x90000000 initrd_at=0x98000000
-            if [ "$guest" = x86_64 ]; then kernel_at=0x4000000 initrd_at=0xc000000; fi
-            options="$options aspace.kernel_at=$kernel_at aspace.initrd_at=$initrd_at"
-            set -- "$@" -device "loader,file=$(escaped "$kernel"),addr=$kernel_at,force-raw=on" \
-                -device "loader,file=$(escaped "$initrd"),addr=$initrd_at,force-raw=on"
+            set -- "$@" -device "loader,file=$(escaped "$initrd"),addr=$initrd_at,force-raw=on"
         fi
-        set -- "$@" -append "$options -- $guest_line"
     fi
+    # shellcheck disable=SC2086
+    emulate "$what" "$live" "$qemu" ${QEMU_FLAGS:-} "$@" -pidfile "$work/pid"
+}
 
-    rm -f "$work/result" "$work/silent" "$work/pid"
+# Runs an emulator whose standard output is the console. emulate plain|hypervisor LIVE(yes|no) COMMAND...; leaves
+# $work/console, and $work/result with the emulator's exit status and the milliseconds it took.
+emulate() {
+    what=$1
+    live=$2
+    shift 2
     : >"$work/raw"
-    if [ -n "${SILENCE:-}" ]; then
-        set -- "$@" -pidfile "$work/pid"
-        watch_silence &
-    fi
+    if [ -n "${SILENCE:-}" ]; then watch_silence & fi
     {
         begin=$(date +%s%N)
         status=0
         # In the foreground, so that an interrupt from the terminal reaches the emulator too. Its own remarks are kept
         # apart: they are not the guest's and would spoil the last line.
-        # shellcheck disable=SC2086
-        timeout --foreground -k 5 "$limit" "$qemu" ${QEMU_FLAGS:-} "$@" </dev/null 2>"$work/stderr" || status=$?
+        timeout --foreground -k 5 "$limit" "$@" </dev/null 2>"$work/stderr" || status=$?
         end=$(date +%s%N)
         echo "$status $(((end - begin) / 1000000))" >"$work/result"
     } | tee "$work/raw" | if [ "$live" = yes ]; then

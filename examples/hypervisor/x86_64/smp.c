@@ -18,7 +18,7 @@ enum {
     BY_ONE = 0xb
 };
 enum { ALARM = 0x40 };
-enum { INIT_US = 10000, START_US = 100000, MEASURE_US = 1000, TRIES = 2 };
+enum { INIT_US = 10000, START_US = 2000000, MEASURE_US = 1000, TRIES = 2 };
 #define APIC UINT64_C(0xfee00000)
 
 extern const char trampoline[], trampoline_end[];

@@ -64,3 +64,33 @@ svm_switch:
     stgi
     each_kept_back pop
     ret
+
+/* vmx_switch(rdi: state, esi: not 0 if it has been launched before): 0 after an exit, 1 if there was no entry. */
+    .equ    VMCS_HOST_RSP, 0x6c14
+    .global vmx_switch, vmx_exit
+vmx_switch:
+    each_kept push
+    push    %rdi
+    mov     $VMCS_HOST_RSP, %eax
+    vmwrite %rsp, %rax
+    test    %esi, %esi
+    mov     (%rdi), %rax
+    each_register load
+    mov     56(%rdi), %rdi
+    jnz     1f
+    vmlaunch
+    jmp     2f
+1:  vmresume
+2:  pop     %rdi
+    mov     $1, %eax
+    jmp     3f
+vmx_exit:
+    push    %rdi
+    mov     8(%rsp), %rdi
+    mov     %rax, (%rdi)
+    each_register store
+    pop     56(%rdi)
+    pop     %rdi
+    xor     %eax, %eax
+3:  each_kept_back pop
+    ret

@@ -14,8 +14,11 @@ enum {
     ECX_OSXSAVE = 1 << 27
 };
 enum { EDX_APIC = 1 << 9, EDX_HTT = 1 << 28, ECX_EXT_SVM = 1 << 2, ECX_EXT_MWAITX = 1 << 29, ECX_OSPKE = 1 << 4 };
-enum { CR4_OSXSAVE = 1 << 18, CR4_PKE = 1 << 22 };
+enum { CR4_PKE = 1 << 22 };
 enum { MSR_FEATURE_CONTROL = 0x3a, FEATURE_CONTROL_LOCKED = 1 };
+enum { EFER_SCE = 1, EFER_FFXSR = 1 << 14 };
+enum { EFER_KNOWN = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_FFXSR };
+enum { CPUID_XSTATE = 0xd, XCR0_X87 = 1, XCR0_SSE = 2, XCR0_AVX = 4 };
 enum { UNDEFINED_OPCODE = 6, GENERAL_PROTECTION = 13 };
 #define MSR_VM_CR 0xc0010114
 #define MSR_VM_HSAVE 0xc0010117
@@ -28,10 +31,12 @@ static const struct virt *virt;
 
 void arch_cpu_init(void)
 {
+    if (aspace_cpu_id() == 0)
+        console_init();
     idt_load();
-    virt = svm.here() ? &svm : NULL;
+    virt = svm.here() ? &svm : vmx.here() ? &vmx : NULL;
     if (!virt)
-        fail("this CPU has no SVM with nested paging");
+        fail("this CPU has neither SVM with nested paging nor VMX with EPT and unrestricted guests");
     virt->cpu_init();
     smp_started();
 }
@@ -60,6 +65,8 @@ static void emulate_cpuid(struct vcpu_state *vcpu)
         c.edx &= ~(uint32_t)(EDX_APIC | EDX_HTT);
         break;
     case CPUID_STRUCTURED:
+        if ((uint32_t)vcpu->r[RCX] != 0)
+            break;
         c.ecx &= ~(uint32_t)ECX_OSPKE;
         c.ecx |= vcpu->cr4 & CR4_PKE ? ECX_OSPKE : 0;
         break;
@@ -91,8 +98,8 @@ static bool emulate_msr(struct vcpu_state *vcpu, bool write)
 {
     uint32_t msr = (uint32_t)vcpu->r[RCX];
     uint64_t value = vcpu->r[RDX] << 32 | (uint32_t)vcpu->r[RAX];
-    if (write && msr == MSR_EFER)
-        vcpu->efer = (value & ~(uint64_t)(EFER_SVME | EFER_LMA)) | (vcpu->efer & EFER_LMA);
+    if (write && msr == MSR_EFER && !(value & ~(uint64_t)EFER_KNOWN))
+        vcpu->efer = (value & ~(uint64_t)EFER_LMA) | (vcpu->efer & EFER_LMA);
     else if (write || !read_watched(vcpu, msr, &value))
         return false;
     vcpu->r[RAX] = (uint32_t)value;
@@ -112,11 +119,15 @@ static bool emulate_port(struct vcpu_state *vcpu, const struct exit *exit)
     return true;
 }
 
+/* XCR0 is the guest's; what it may hold is checked here, since a general protection would be ours. */
 static bool emulate_xsetbv(const struct vcpu_state *vcpu)
 {
-    if ((uint32_t)vcpu->r[RCX] != 0 || !(vcpu->r[RAX] & 1))
+    uint32_t low = (uint32_t)vcpu->r[RAX], high = (uint32_t)vcpu->r[RDX];
+    struct cpuid may = cpuid(CPUID_XSTATE, 0);
+    bool avx_without_sse = (low & (XCR0_SSE | XCR0_AVX)) == XCR0_AVX;
+    if ((uint32_t)vcpu->r[RCX] != 0 || !(low & XCR0_X87) || avx_without_sse || low & ~may.eax || high & ~may.edx)
         return false;
-    __asm__ volatile("xsetbv" : : "a"((uint32_t)vcpu->r[RAX]), "d"((uint32_t)vcpu->r[RDX]), "c"(0));
+    __asm__ volatile("xsetbv" : : "a"(low), "d"(high), "c"(0));
     return true;
 }
 

@@ -52,6 +52,9 @@ static inline struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 
 #define MSR_PAT 0x277
 
+/* ---- board.c ---- */
+void console_init(void);
+
 /* ---- interrupt.c ---- */
 void idt_load(void);
 uint32_t wait_for_interrupt(void); /* its vector; 0 if it was none that can be masked */
@@ -104,7 +107,7 @@ struct virt {
     void (*set_up)(const struct aspace_registers *tables, uint64_t gdt); /* the guest: 32-bit code, paging off */
     void (*run)(struct vcpu_state *vcpu, struct exit *exit);             /* enter it, until the next exit */
 };
-extern const struct virt svm;
+extern const struct virt svm, vmx;
 
 /* Ports that come to us, first and last, and MSRs: the rest is the guest's. */
 enum { PORT_PCI = 0xcf8, PORT_PCI_END = 0xcff };
