@@ -265,6 +265,7 @@ if [ -z "$fast" ]; then
     ahead guest-riscv64-2m guest GUEST=riscv64 PAGES=2m
     step guest-aarch64-2m guest GUEST=aarch64 PAGES=2m
     step guest-riscv64-2m
+    step guest-x86_64-2m guest GUEST=x86_64 PAGES=2m FORMAT=npt5
     step guest-riscv64-stress guest_stress riscv64 4k 2m 4k
     step guest-riscv64-without guest_must_fail riscv64 gvma-remote
     step guest-aarch64-stress guest_stress aarch64 4k 2m 4k

@@ -375,7 +375,11 @@ boot_in_qemu() {
         set -- "$@" -cpu cortex-a57
     elif [ "$guest" = x86_64 ]; then
         machine=pc
-        set -- "$@" -cpu "EPYC,+svm,+npt"
+        # Nested tables have as many levels as the host's.
+        case ${FORMAT:-} in
+        *npt5) set -- "$@" -cpu "EPYC,+svm,+npt,+la57" ;;
+        *) set -- "$@" -cpu "EPYC,+svm,+npt" ;;
+        esac
     else
         set -- "$@" -cpu "rv64,h=true"
     fi

@@ -25,6 +25,7 @@ boot:                       /* eax: the loader's magic, ebx: what it says */
     xorl    %eax, %eax
     rep stosl
     movl    %ebx, %esi
+    movl    $PTE_TABLE + page_tables_4, page_tables_5
     movl    $PTE_TABLE + page_tables_3, page_tables_4
     movl    $PTE_TABLE + page_tables_2, %eax
     movl    $page_tables_3, %edi
@@ -43,10 +44,17 @@ boot:                       /* eax: the loader's magic, ebx: what it says */
     xorl    %ebp, %ebp
 
 to_long_mode:               /* ebp: number of the CPU, esi: kept. Paging is off */
+    movl    $7, %eax            /* five levels where the CPU has them: nested tables then have them, too */
+    xorl    %ecx, %ecx
+    cpuid
     movl    $CR4_PAE, %eax
-    movl    %eax, %cr4
-    movl    $page_tables_4, %eax
-    movl    %eax, %cr3
+    movl    $page_tables_4, %edi
+    testl   $CPUID_7_ECX_LA57, %ecx
+    jz      1f
+    orl     $CR4_LA57, %eax
+    movl    $page_tables_5, %edi
+1:  movl    %eax, %cr4
+    movl    %edi, %cr3
     movl    $MSR_EFER, %ecx
     rdmsr
     orl     $EFER_LME | EFER_NXE, %eax
@@ -172,6 +180,8 @@ idt_pointer:
 
     .bss
     .balign 4096
+page_tables_5:
+    .skip   4096
 page_tables_4:
     .skip   4096
 page_tables_3:

@@ -19,6 +19,8 @@
 #define CR0_WP 0x10000
 #define CR0_PG 0x80000000
 #define CR4_PAE 0x20
+#define CR4_LA57 0x1000
+#define CPUID_7_ECX_LA57 0x10000
 #define CR4_OSXSAVE 0x40000
 
 #define MSR_EFER 0xc0000080

@@ -232,7 +232,7 @@ static void svm_run(struct vcpu_state *vcpu, struct exit *exit)
 
 const struct virt svm = {
     .name = "SVM",
-    .format = ASPACE_FMT_X86_NPT4,
+    .format = {ASPACE_FMT_X86_NPT4, ASPACE_FMT_X86_NPT5},
     .features = ASPACE_FEAT_NX,
     .here = svm_here,
     .cpu_init = svm_cpu_init,

@@ -41,12 +41,13 @@ void arch_cpu_init(void)
     smp_started();
 }
 
-/* How many levels are walked the CPU says, too: nested tables have as many as those of root mode. */
 void arch_space(struct aspace_config *config)
 {
-    if (options.format != ASPACE_FMT_COUNT && options.format != virt->format)
-        fail("this CPU, with %s, does not know the format %s", virt->name, aspace_format_name(options.format));
-    config->format = virt->format;
+    uint64_t cr4;
+    __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
+    config->format = virt->format[(cr4 & CR4_LA57) != 0];
+    if (options.format != ASPACE_FMT_COUNT && options.format != config->format)
+        fail("this CPU, with %s, does not walk the format %s", virt->name, aspace_format_name(options.format));
     config->features = virt->features;
     config->output_bits = cpuid(0x80000008, 0).eax & 0xff;
 }

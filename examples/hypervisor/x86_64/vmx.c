@@ -354,7 +354,7 @@ static void vmx_run(struct vcpu_state *vcpu, struct exit *exit)
 
 const struct virt vmx = {
     .name = "VMX",
-    .format = ASPACE_FMT_X86_EPT4,
+    .format = {ASPACE_FMT_X86_EPT4, ASPACE_FMT_X86_EPT4},
     .here = vmx_here,
     .cpu_init = vmx_cpu_init,
     .set_up = vmx_set_up,

@@ -100,7 +100,7 @@ struct exit {
 /* What SVM and VMX do each in its own way. */
 struct virt {
     const char *name;
-    enum aspace_format format;
+    enum aspace_format format[2]; /* where root mode walks four levels, and five */
     uint32_t features;
     bool (*here)(void);                                                  /* does this CPU have it? */
     void (*cpu_init)(void);                                              /* once a CPU */
