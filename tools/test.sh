@@ -209,7 +209,7 @@ models() {
 
 check_guest_lines() {
     # Bad input gets one line and status 2.
-    for bad in GUEST=vax "GUEST=x86_64 CPUS=2" CPUS=0 PAGES=3k STRESS=3 RAM=1M RAM=lots KERNEL=/nonexistent TIMEOUT=x; do
+    for bad in GUEST=vax "GUEST=x86_64 CPUS=2" "GUEST=riscv64 EMU=bochs" CPUS=0 PAGES=3k STRESS=3 RAM=1M RAM=lots KERNEL=/nonexistent TIMEOUT=x; do
         got=0
         # shellcheck disable=SC2086
         out=$(env $bad examples/hypervisor/run.sh 2>&1) || got=$?
