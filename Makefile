@@ -4,7 +4,7 @@
 
 # What may stand on the command line. Make passes these on to the scripts in the environment.
 variables := GUEST CPUS PAGES RAM KERNEL INITRD APPEND BASELINE REPEAT STRESS STRESS_SECONDS SEED ICOUNT LEAVE_OUT TIMEOUT \
-    SILENCE FORMAT QEMU QEMU_FLAGS ONLY FAST SOAK_GUESTS RACE_SECONDS RACE_SEED SCHEDULES SECONDS_MAX
+    SILENCE FORMAT EMU QEMU QEMU_FLAGS ONLY FAST SOAK_GUESTS RACE_SECONDS RACE_SEED SCHEDULES SECONDS_MAX
 given := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
 unknown := $(filter-out $(variables) MAKEFLAGS SHELL,$(given))
 ifneq ($(unknown),)
@@ -16,8 +16,8 @@ endif
 help:
 	@echo 'make build    compile the library, the hosted port and the example into build/release'
 	@echo 'make run      boot an unmodified Linux guest on the library, under QEMU. Variables:'
-	@echo '                GUEST=riscv64|aarch64 CPUS=1..4 PAGES=4k|2m RAM=512M KERNEL=file INITRD=file'
-	@echo '                BASELINE=1 REPEAT=n STRESS=1|2 LEAVE_OUT=name ICOUNT=1 TIMEOUT=seconds'
+	@echo '                GUEST=riscv64|aarch64|x86_64 CPUS=1..4 PAGES=4k|2m RAM=512M KERNEL=file INITRD=file'
+	@echo '                BASELINE=1 REPEAT=n STRESS=1|2 LEAVE_OUT=name ICOUNT=1 TIMEOUT=seconds EMU=qemu|bochs'
 	@echo '                (all of them: examples/hypervisor/run.sh --help)'
 	@echo 'make test     everything that can fail; installs what it lacks. ONLY=part of a step'\''s name; FAST=1'
 	@echo 'make models   search every state of the models of the protocol, with Spin. ONLY=part of a model'\''s name; FAST=1'

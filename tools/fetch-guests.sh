@@ -3,15 +3,21 @@
 # Owns: build/guests/<arch>/Image and build/guests/<arch>/version, the unmodified Debian kernels that the example
 # hypervisor boots. They are fetched, never stored in the repository.
 #
-# usage: fetch-guests.sh riscv64|aarch64...
+# usage: fetch-guests.sh riscv64|aarch64|x86_64...
 # exit:  0 the kernels are there, 1 they could not be got, 2 bad usage
 #
 # apt does the work (mirror, signatures, checksums), but with a state of its own under build/apt: neither root nor
 # any change of the system's sources is needed. Once the files exist nothing is done, so it works offline.
 set -eu
 
-# The first Debian release with a riscv64 port; its 6.12 serves both architectures.
-suite=trixie
+# The first Debian release with a riscv64 port; its 6.12 serves aarch64 too. For x86_64 the 6.1 of the release before,
+# whose instructions the emulators know.
+suite_of() {
+    case $1 in
+    x86_64) echo bookworm ;;
+    *) echo trixie ;;
+    esac
+}
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 build=${ASPACE_BUILD:-$root/build}
 
@@ -23,12 +29,12 @@ say() { echo "fetch-guests: $*"; }
 
 have() { [ -s "$build/guests/$1/Image" ] && [ -s "$build/guests/$1/version" ]; }
 
-[ $# -gt 0 ] || die 2 "usage: fetch-guests.sh riscv64|aarch64..."
+[ $# -gt 0 ] || die 2 "usage: fetch-guests.sh riscv64|aarch64|x86_64..."
 wanted=
 for arch in "$@"; do
     case $arch in
-    riscv64 | aarch64) have "$arch" || wanted="$wanted $arch" ;;
-    *) die 2 "unknown architecture '$arch' (riscv64 or aarch64)" ;;
+    riscv64 | aarch64 | x86_64) have "$arch" || wanted="$wanted $arch" ;;
+    *) die 2 "unknown architecture '$arch' (riscv64, aarch64 or x86_64)" ;;
     esac
 done
 [ -n "$wanted" ] || exit 0
@@ -60,6 +66,7 @@ fi
 deb_arch() {
     case $1 in
     aarch64) echo arm64 ;;
+    x86_64) echo amd64 ;;
     *) echo "$1" ;;
     esac
 }
@@ -71,7 +78,9 @@ keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 [ -r "$keyring" ] || die 1 "$keyring is missing (package debian-archive-keyring): packages cannot be verified"
 mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/state" "$apt/deb"
 : >"$apt/status"
-echo "deb [signed-by=$keyring arch=$deb_archs] $mirror $suite main" >"$apt/sources.list"
+for arch in $wanted; do
+    echo "deb [signed-by=$keyring arch=$(deb_arch "$arch")] $mirror $(suite_of "$arch") main"
+done >"$apt/sources.list"
 # In a file, since paths may hold blanks. The sandbox user could not write here, and the system's hooks (which
 # refresh caches of its own) are none of our business.
 cat >"$apt/apt.conf" <<CONF
@@ -101,7 +110,7 @@ apt_run() {
     "$cmd" -c "$apt/apt.conf" "$@"
 }
 
-say "reading the package lists of Debian $suite ($deb_archs) from $mirror"
+say "reading the package lists of Debian ($deb_archs) from $mirror"
 log=$apt/log
 apt_run apt-get -qq --error-on=any update >"$log" 2>&1 || {
     tail -n 5 "$log" >&2
@@ -114,7 +123,7 @@ fetch_one() {
     # Exact names move with every point release; the metapackage knows the current one.
     pkg=$(apt_run apt-cache show --no-all-versions "linux-image-$darch:$darch" 2>>"$log" |
         sed -n 's/^Depends: *\(linux-image-[^ ,(]*\).*/\1/p' | head -n 1)
-    [ -n "$pkg" ] || die 1 "the metapackage linux-image-$darch of $suite names no kernel"
+    [ -n "$pkg" ] || die 1 "the metapackage linux-image-$darch names no kernel"
     version=$(echo "$pkg" | sed -n 's/^linux-image-\([0-9][0-9.]*[0-9]\).*/\1/p')
     [ -n "$version" ] || die 1 "no kernel version in the package name $pkg"
 
@@ -134,10 +143,11 @@ fetch_one() {
         tar -x -C "$unpack" --wildcards './boot/vmlinu*' || die 1 "no kernel image in $pkg"
     image=
     for f in "$unpack"/boot/vmlinu*; do image=$f; done
-    # riscv64's "vmlinux" is a flat Image in spite of its name. Other forms (EFI zboot, ELF) would not boot.
-    case $(od -An -c -j56 -N4 "$image" | tr -d ' ') in
-    ARMd | RSC005) ;;
-    *) die 1 "the kernel in $pkg is no flat Image, which is what the hypervisor boots" ;;
+    # riscv64's "vmlinux" is a flat Image in spite of its name. Other forms (EFI zboot, ELF) would not boot. What x86
+    # has is a bzImage.
+    case $arch:$(od -An -c -j56 -N4 "$image" | tr -d ' '):$(od -An -c -j514 -N4 "$image" | tr -d ' ') in
+    aarch64:ARMd:* | riscv64:RSC005:* | x86_64:*:HdrS) ;;
+    *) die 1 "the kernel in $pkg is no flat Image or bzImage, which is what the hypervisor boots" ;;
     esac
     mv "$image" "$dir/Image.new"
     rm -rf "$unpack" "$apt/deb/${pkg}_"*

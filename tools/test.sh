@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 export LC_ALL=C
 # Variables that are meant for the guests' runner would change what the guest steps do.
 unset GUEST CPUS PAGES RAM KERNEL INITRD APPEND BASELINE REPEAT STRESS STRESS_SECONDS SEED ICOUNT LEAVE_OUT TIMEOUT \
-    SILENCE FORMAT SCHEDULES SECONDS_MAX MAKEFLAGS
+    SILENCE FORMAT EMU SCHEDULES SECONDS_MAX MAKEFLAGS
 
 only=${ONLY-}
 fast=${FAST-}
@@ -138,15 +138,24 @@ guest() { # guest VARIABLE=VALUE...
 }
 
 # A guest that hangs is seen by its silence: at work it says something every second.
-stress="CPUS=4 STRESS=2 SILENCE=30 TIMEOUT=240"
+stress="STRESS=2 SILENCE=30 TIMEOUT=240"
 
-# Three in a row, with small and with large leaves.
-guest_stress() { # guest_stress ARCHITECTURE
-    for pages in 4k 2m 4k; do
+vcpus_of() {
+    case $1 in
+    x86_64) echo 1 ;;
+    *) echo 4 ;;
+    esac
+}
+
+# Some in a row, with small and with large leaves.
+guest_stress() { # guest_stress ARCHITECTURE PAGES...
+    guest=$1
+    shift
+    for pages in "$@"; do
         # shellcheck disable=SC2086
-        if env GUEST="$1" PAGES=$pages $stress examples/hypervisor/run.sh; then count 1 0 0; else count 0 1 0; fi
+        if env GUEST="$guest" CPUS="$(vcpus_of "$guest")" PAGES="$pages" $stress examples/hypervisor/run.sh; then count 1 0 0; else count 0 1 0; fi
     done
-    grep -q ' [^0 ]' "$tally" || touch "$logs/stress-$1"
+    grep -q ' [^0 ]' "$tally" || touch "$logs/stress-$guest"
 }
 
 # The negative controls of that: with one kind of invalidation left out the same guest has to fail, and not for another
@@ -157,7 +166,7 @@ guest_must_fail() { # guest_must_fail ARCHITECTURE KIND...
     for kind in "$@"; do
         got=0
         # shellcheck disable=SC2086
-        out=$(env GUEST="$guest" LEAVE_OUT="$kind" $stress examples/hypervisor/run.sh 2>&1) || got=$?
+        out=$(env GUEST="$guest" CPUS="$(vcpus_of "$guest")" LEAVE_OUT="$kind" $stress examples/hypervisor/run.sh 2>&1) || got=$?
         printf '%s\n' "$out" | tail -n 8
         case $out in
         *"could not be built"*) got=2 ;;
@@ -210,9 +219,10 @@ proofs() {
 
 check_guest_lines() {
     # Bad input gets one line and status 2.
-    for bad in GUEST=vax CPUS=0 PAGES=3k STRESS=3 RAM=1M RAM=lots KERNEL=/nonexistent TIMEOUT=x; do
+    for bad in GUEST=vax "GUEST=x86_64 CPUS=2" "GUEST=riscv64 EMU=bochs" CPUS=0 PAGES=3k STRESS=3 RAM=1M RAM=lots KERNEL=/nonexistent TIMEOUT=x; do
         got=0
-        out=$(env "$bad" examples/hypervisor/run.sh 2>&1) || got=$?
+        # shellcheck disable=SC2086
+        out=$(env $bad examples/hypervisor/run.sh 2>&1) || got=$?
         lines=$(printf '%s\n' "$out" | wc -l)
         if [ "$got" -eq 2 ] && [ "$lines" -eq 1 ]; then count 1 0 0; else
             count 0 1 0
@@ -224,7 +234,7 @@ check_guest_lines() {
 packages="gcc g++ clang libclang-rt-dev cmake ninja-build make pkg-config libc6-dev binutils liburcu-dev spin valgrind libz3-dev"
 if [ -z "$fast" ]; then
     packages="$packages gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu libc6-dev-arm64-cross libc6-dev-riscv64-cross qemu-user"
-    packages="$packages qemu-system-arm qemu-system-misc opensbi"
+    packages="$packages qemu-system-arm qemu-system-misc opensbi qemu-system-x86 seabios"
 fi
 # shellcheck disable=SC2086
 tools/install-packages.sh $packages >"$logs/packages.log" 2>&1 || {
@@ -260,15 +270,19 @@ if [ -z "$fast" ]; then
     ahead guest-riscv64 guest GUEST=riscv64
     step guest-aarch64 guest GUEST=aarch64
     step guest-riscv64
+    step guest-x86_64 guest GUEST=x86_64
     step guest-riscv64-smp guest GUEST=riscv64 CPUS=2
     step guest-aarch64-smp guest GUEST=aarch64 CPUS=2
     ahead guest-riscv64-2m guest GUEST=riscv64 PAGES=2m
     step guest-aarch64-2m guest GUEST=aarch64 PAGES=2m
     step guest-riscv64-2m
-    step guest-riscv64-stress guest_stress riscv64
+    step guest-x86_64-2m guest GUEST=x86_64 PAGES=2m FORMAT=npt5
+    step guest-riscv64-stress guest_stress riscv64 4k 2m 4k
     step guest-riscv64-without guest_must_fail riscv64 gvma-remote
-    step guest-aarch64-stress guest_stress aarch64
+    step guest-aarch64-stress guest_stress aarch64 4k 2m 4k
     step guest-aarch64-without guest_must_fail aarch64 ipas2 vmalle1 vmalls12 broadcast
+    step guest-x86_64-stress guest_stress x86_64 4k 2m
+    step guest-x86_64-without guest_must_fail x86_64 asid-remote
 fi
 
 [ $((passed + failed + skipped)) -gt 0 ] || { echo "test: ONLY=$only is the name of no step" >&2; exit 2; }

@@ -24,17 +24,14 @@ struct options {
     unsigned cpus;
     unsigned leaf_level; /* aspace_map.max_leaf_level of guest RAM */
     const char *pages;
-    unsigned stress; /* how many CPUs */
-    uint64_t seed;   /* of what they do */
-    enum aspace_format format;
+    unsigned stress;           /* how many CPUs */
+    uint64_t seed;             /* of what they do */
+    enum aspace_format format; /* ASPACE_FMT_COUNT: the CPU decides */
     char kernel[32];
     const char *command_line;
 };
 extern struct options options;
 void options_read(char *bootargs);
-
-/* ---- machine.c ---- */
-void machine_read(const void *device_tree);
 
 /* ---- alloc.c: frames of 4 KiB in runs of 2^order, order 0 to 9 ---- */
 void frames_init(uint64_t begin, uint64_t end); /* host-physical */

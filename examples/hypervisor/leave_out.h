@@ -18,7 +18,10 @@ enum leave_out {
     LEAVE_OUT_gvma_local,
     LEAVE_OUT_gvma_remote,
     LEAVE_OUT_spurious, /* after a fault on what is mapped already */
-    /* both */
+    /* x86_64 */
+    LEAVE_OUT_asid_local, /* on this CPU, at its next entry to the guest */
+    LEAVE_OUT_asid_remote,
+    /* all */
     LEAVE_OUT_activation, /* on a CPU that was not active while others were told */
 };
 
@@ -35,8 +38,8 @@ static inline int leave_in(enum leave_out kind)
 static inline const char *leave_out_name(void)
 {
     static const char *const names[] = {
-        "",          "all",        "ipas2",       "vmalle1",  "vmalls12",  "broadcast", "dsb-store", "dsb-between",
-        "dsb-after", "gvma-local", "gvma-remote", "spurious", "activation"};
+        "",          "all",        "ipas2",       "vmalle1",  "vmalls12",   "broadcast",   "dsb-store", "dsb-between",
+        "dsb-after", "gvma-local", "gvma-remote", "spurious", "asid-local", "asid-remote", "activation"};
     return names[LEAVE_OUT];
 }
 

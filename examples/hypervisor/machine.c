@@ -58,7 +58,7 @@ static void read_property(const struct place *place, const struct fdt_token *pro
         read_cpu(property);
 }
 
-void machine_read(const void *device_tree)
+void machine_read_tree(const void *device_tree)
 {
     struct fdt_reader reader;
     struct fdt_token token;

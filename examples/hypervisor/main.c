@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { KERNEL_OFFSET = 0x200000, HUGE_BYTES = 0x200000, FDT_BYTES = 0x10000, STOP_SECONDS = 5, YIELD_US = 20 };
+enum { HUGE_BYTES = 0x200000, BOOT_DATA_BYTES = 0x10000, STOP_SECONDS = 5, YIELD_US = 20 };
 
 static _Alignas(ASPACE_CACHE_LINE) uint8_t host_memory[ASPACE_HOST_BYTES(HYP_CPUS_MAX)];
 static _Alignas(ASPACE_CACHE_LINE) uint8_t space_memory[ASPACE_BYTES(HYP_CPUS_MAX)];
@@ -27,7 +27,7 @@ static atomic_uint running;
 static atomic_uint stopping;
 static uint64_t start_ticks;
 static uint64_t frames_before;
-static uint8_t guest_fdt[FDT_BYTES];
+static uint8_t boot_data[BOOT_DATA_BYTES];
 
 /* ---- the host's side of the library ---- */
 
@@ -119,16 +119,26 @@ static void map_guest(const struct guest_layout *guest)
     }
 }
 
+/* Devices lie below the RAM or above it. */
+static uint64_t space_end(const struct guest_layout *guest)
+{
+    uint64_t end = guest->ram + guest->ram_bytes + scratch_bytes();
+    for (size_t i = 0; i < arch.device_count; i++)
+        end = highest(end, arch.devices[i].va + arch.devices[i].bytes);
+    return end;
+}
+
 static void create_space(const struct guest_layout *guest)
 {
-    const struct aspace_config config = {
-        .format = options.format,
+    struct aspace_config config = {
         .base = 0,
-        .size = guest->ram + guest->ram_bytes + scratch_bytes(),
+        .size = space_end(guest),
         .tag = 1,
-        .output_bits = arch_output_bits(),
         .max_leaf_level = 2,
     };
+    arch_space(&config);
+    if (options.format != ASPACE_FMT_COUNT)
+        config.format = options.format;
     must(aspace_create(space, host, &config), "creating the space");
     map_guest(guest);
 }
@@ -143,35 +153,29 @@ static uint64_t round_up(uint64_t value)
     return (value + HUGE_BYTES - 1) & ~(uint64_t)(HUGE_BYTES - 1);
 }
 
-/* The kernel where its boot protocol wants it, then the initrd behind all that the kernel takes, then the DTB. Both
- * Image headers (Documentation/arch/{arm64/booting,riscv/boot-image-header}.rst) have the size at byte 16. */
-static void lay_out(struct guest_layout *guest)
+/* The kernel where its boot protocol wants it, then the initrd behind all that the kernel takes, then the boot data. */
+static void lay_out(struct guest_layout *guest, struct guest_kernel *kernel)
 {
-    uint32_t magic;
-    uint64_t image_bytes;
-    const uint8_t *image = aspace_phys_to_virt(options.kernel_at);
-    memcpy(&magic, image + 56, sizeof magic);
-    memcpy(&image_bytes, image + 16, sizeof image_bytes);
-    if (magic != arch.image_magic)
-        fail("what lies at 0x%lx is no Linux Image for %s", options.kernel_at, arch.name);
+    guest->image = aspace_phys_to_virt(options.kernel_at);
+    if (!arch_guest_kernel(guest->image, kernel) || kernel->skip >= options.kernel_bytes)
+        fail("what lies at 0x%lx is no Linux kernel for %s", options.kernel_at, arch.name);
 
     guest->ram = arch.guest_ram;
     guest->ram_bytes = options.ram_bytes;
-    guest->kernel = guest->ram + KERNEL_OFFSET;
-    guest->initrd = round_up(guest->kernel + highest(image_bytes, options.kernel_bytes));
+    guest->initrd = round_up(kernel->at + highest(kernel->bytes, options.kernel_bytes - kernel->skip));
     guest->initrd_bytes = options.initrd_bytes;
-    guest->dtb = round_up(guest->initrd + guest->initrd_bytes);
+    guest->boot_data = round_up(guest->initrd + guest->initrd_bytes);
     guest->cpus = options.cpus;
     guest->command_line = options.command_line;
-    if (guest->dtb + HUGE_BYTES > guest->ram + guest->ram_bytes)
+    if (guest->boot_data + HUGE_BYTES > guest->ram + guest->ram_bytes)
         fail("%lu MiB of RAM are too little for this kernel and initrd", guest->ram_bytes >> 20);
 }
 
-static void load_guest(const struct guest_layout *guest, size_t fdt_bytes)
+static void load_guest(const struct guest_layout *guest, const struct guest_kernel *kernel, size_t bytes)
 {
-    copy_in(guest->kernel, aspace_phys_to_virt(options.kernel_at), options.kernel_bytes, "loading the kernel");
+    copy_in(kernel->at, guest->image + kernel->skip, options.kernel_bytes - kernel->skip, "loading the kernel");
     copy_in(guest->initrd, aspace_phys_to_virt(options.initrd_at), options.initrd_bytes, "loading the initrd");
-    copy_in(guest->dtb, guest_fdt, fdt_bytes, "loading the device tree");
+    copy_in(guest->boot_data, boot_data, bytes, "loading the boot data");
 }
 
 bool hyp_guest_read(uint64_t va, void *buffer, size_t bytes)
@@ -370,29 +374,31 @@ void hyp_guest_exit(const char *why)
 
 /* ---- the beginning ---- */
 
-void hyp_main(const void *device_tree)
+void hyp_main(const void *boot_info)
 {
     struct guest_layout guest;
+    struct guest_kernel kernel;
     arch_cpu_init();
-    machine_read(device_tree);
+    arch_machine_read(boot_info);
     options_read(machine.bootargs);
-    lay_out(&guest);
-    size_t fdt_bytes = arch_guest_fdt(device_tree, &guest, guest_fdt, sizeof guest_fdt);
-    if (fdt_bytes == 0)
-        fail("the guest's device tree does not fit");
+    lay_out(&guest, &kernel);
+    size_t bytes = arch_guest_boot_data(boot_info, &guest, boot_data, sizeof boot_data);
+    if (bytes == 0)
+        fail("the guest's boot data do not fit");
 
-    set_up_host(); /* from here on the host's device tree may be overwritten */
+    set_up_host(); /* from here on boot_info may be overwritten */
     create_space(&guest);
-    load_guest(&guest, fdt_bytes);
+    load_guest(&guest, &kernel, bytes);
     print("guest: %u vCPUs, %lu MiB at 0x%lx, pages: %s, format: %s%s%s", guest.cpus, guest.ram_bytes >> 20, guest.ram,
-          options.pages, aspace_format_name(options.format), *arch_left_out() ? ", left out: " : "", arch_left_out());
+          options.pages, aspace_format_name(aspace_format_of(space)), *arch_left_out() ? ", left out: " : "",
+          arch_left_out());
 
     start_ticks = arch_ticks();
     for (unsigned i = 0; i < options.stress; i++)
         if (!arch_cpu_start(options.cpus + i))
             fail("stress CPU %u does not start", i);
-    vcpus[0].entry = guest.kernel;
-    vcpus[0].arg = guest.dtb;
+    vcpus[0].entry = kernel.entry;
+    vcpus[0].arg = guest.boot_data;
     vcpu_run(0);
 }
 

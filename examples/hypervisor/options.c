@@ -122,7 +122,7 @@ void options_read(char *bootargs)
 {
     options.cpus = 1;
     options.ram_bytes = UINT64_C(512) << 20;
-    options.format = arch.format;
+    options.format = ASPACE_FMT_COUNT;
     format_text(options.kernel, sizeof options.kernel, "unknown");
     set_pages("4k");
 

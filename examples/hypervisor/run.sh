@@ -1,18 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # Owns: `make run`. Checks what was asked for, gets what is needed (packages, a Debian kernel, the initramfs, the
-# hypervisor), boots it in QEMU with the guest's console shown live, and judges the outcome.
+# hypervisor), boots it in an emulator with the guest's console shown live, and judges the outcome.
 #
 # usage: run.sh            boot the guest on the hypervisor
 #        run.sh --plain    boot the same guest without the hypervisor
 # exit:  0 all is true that the last line says, 1 the guest failed, 2 bad input or something is missing
 #
 # Variables (environment, or the command line of make):
-#   GUEST=riscv64|aarch64   default riscv64
-#   CPUS=1..4               vCPUs of the guest, default 1
+#   GUEST=riscv64|aarch64|x86_64   default riscv64
+#   CPUS=1..4               vCPUs of the guest, default 1; x86_64 has one
 #   PAGES=4k|2m             largest leaf the hypervisor maps guest RAM with, default 4k
 #   RAM=128M..1G            the guest's RAM, default 512M
-#   KERNEL=file             a flat Image; default: Debian's, see tools/fetch-guests.sh
+#   KERNEL=file             a flat Image, or bzImage for x86_64; default: Debian's, see tools/fetch-guests.sh
 #   INITRD=file             default: guest/init.c. With another one the line "guest-check: ok" is not asked for.
 #   APPEND="..."            more words for the guest's command line
 #   BASELINE=1              boots plain too, side by side, and prints the ratio of the two times
@@ -24,37 +24,40 @@
 #   ICOUNT=1                a reproducible machine: time counts instructions. One vCPU only
 #   FORMAT=name             of the second stage, like sv48x4; default: the hypervisor's choice
 #   LEAVE_OUT=name          builds the hypervisor with that TLB invalidation left out
-#   TIMEOUT=seconds         for each boot, default 120 (300 with STRESS)
+#   TIMEOUT=seconds         for each boot, default 120 (300 with STRESS, 900 with Bochs)
 #   SILENCE=seconds         fails a guest whose console says nothing for so long, default: no limit
 #   HOSTCC=cc               compiler for the tool that packs the initramfs
-#   QEMU=file QEMU_FLAGS=.. another emulator, and what it needs (like -L dir)
+#   QEMU=file QEMU_FLAGS=.. another QEMU, and what it needs (like -L dir)
+#   EMU=qemu|bochs          the emulator, default qemu. Bochs is for x86_64, where it has VMX and QEMU has SVM; it takes
+#                           minutes
 #
 # ---- The interface to the hypervisor --------------------------------------------------------------------------------
-# Build:  make -s -j N -C examples/hypervisor ARCH=riscv64|aarch64 BUILD=<absolute directory> PAGES=4k|2m \
+# Build:  make -s -j N -C examples/hypervisor ARCH=riscv64|aarch64|x86_64 BUILD=<absolute directory> PAGES=4k|2m \
 #              COMMON=<absolute directory> LEAVE_OUT=<name or empty>
 #         makes, in that directory, hypervisor.elf (riscv64) or hypervisor.bin (aarch64: flat, with the 64-byte arm64
-#         Image header, so that QEMU passes the device tree in x0). BUILD is build/hypervisor/<arch>, and
+#         Image header, so that QEMU passes the device tree in x0; x86_64: flat, with a Multiboot header). BUILD is build/hypervisor/<arch>, and
 #         build/hypervisor/<arch>-without-<name> with LEAVE_OUT; it does not depend on PAGES, which is given at run time.
 #         What does not depend on LEAVE_OUT either is in COMMON, which is build/hypervisor/<arch>.
 # Machine, 2 GiB (guest RAM of up to 1 GiB comes out of what the files below leave free):
-#                      aarch64                                        riscv64
-#   RAM                0x40000000-0xc0000000                          0x80000000-0x100000000
-#   firmware           none                                           0x80000000-0x80080000 (OpenSBI)
-#   hypervisor         0x40200000 at EL2, x0 = device tree            0x80200000 in HS mode, a1 = device tree
-#   guest's Image      0x50000000                                     0x90000000
-#   device tree        after the initrd, where x0 says                0xbfe00000 with 7.2, where a1 says
-#   guest's initrd     see linux,initrd-start and -end in /chosen     0x98000000
-#   console            PL011 0x09000000                               ns16550 0x10000000
-# Options: /chosen/bootargs of the device tree is "aspace.name=value ... -- <guest command line>". The guest's part has
+#                   aarch64                                     riscv64                                     x86_64
+#   RAM             0x40000000-0xc0000000                       0x80000000-0x100000000                      0-0x80000000
+#   firmware        none                                        0x80000000-0x80080000 (OpenSBI)             SeaBIOS
+#   hypervisor      0x40200000 at EL2, x0 = device tree         0x80200000 in HS mode, a1 = device tree     0x100000
+#   guest's kernel  0x50000000                                  0x90000000                                  0x4000000
+#   boot_info       device tree after the initrd, see x0        device tree at 0xbfe00000, see a1           Multiboot
+#   guest's initrd  linux,initrd-start and -end in /chosen      0x98000000                                  0xc000000
+#   console         PL011 0x09000000                            ns16550 0x10000000                          port 0x3f8
+#   with EMU=bochs the same image finds the same things at the same places, read from a disk (x86_64/disk)
+# Options: /chosen/bootargs of the device tree, or the command line of Multiboot behind the file's name, is "aspace.name=value ... -- <guest command line>". The guest's part has
 # aspace.* words of its own, so read no further than " -- ". Always present:
-#   aspace.kernel_at= aspace.kernel_bytes=   the Image in memory (hexadecimal with 0x, decimal)
+#   aspace.kernel_at= aspace.kernel_bytes=   the kernel in memory (hexadecimal with 0x, decimal)
 #   aspace.initrd_at= aspace.initrd_bytes=   the initrd. On aarch64 QEMU chooses where: initrd_at is 0, look in /chosen
 #   aspace.ram=<bytes> aspace.pages=4k|2m aspace.cpus=n aspace.kernel=6.12.x (only to be printed)
 #   aspace.format=<name>                     only if FORMAT is given
 #   aspace.stress=n aspace.seed=n            the machine has aspace.cpus + n CPUs, the guest gets maxcpus=<aspace.cpus>
 # Output: on the console. When the guest powers off, the hypervisor prints its counters and as its very last line
 #   guest ok: arch=riscv64 vcpus=2 kernel=6.12.x pages=4k faults=N tables=N frames=N boot_ms=N leaked=0 audit=ok
-#   (or "guest failed: <why>") and then switches the machine off (SBI SRST, PSCI SYSTEM_OFF). A guest that asks for a
+#   (or "guest failed: <why>") and then switches the machine off (SBI SRST, PSCI SYSTEM_OFF, ACPI). A guest that asks for a
 #   reset has panicked: panic=-1 is on its command line. boot_ms is the hypervisor's own measure, from its entry to the
 #   guest's power-off, by the machine's counter. The ratio of BASELINE is of wall-clock times of the whole emulator, the
 #   only measure that both sides have.
@@ -122,12 +125,18 @@ file() { # file NAME VALUE
 size_of() { wc -c <"$1" | tr -d ' '; }
 
 case $guest in
-riscv64 | aarch64) ;;
-*) bad "GUEST=$guest is not known (riscv64 or aarch64)" ;;
+riscv64 | aarch64 | x86_64) ;;
+*) bad "GUEST=$guest is not known (riscv64, aarch64 or x86_64)" ;;
 esac
 case $pages in
 4k | 2m) ;;
 *) bad "PAGES=$pages is not known (4k or 2m)" ;;
+esac
+emu=${EMU:-qemu}
+case $emu:$guest in
+qemu:* | bochs:x86_64) ;;
+bochs:*) bad "EMU=bochs is for x86_64, not GUEST=$guest" ;;
+*) bad "EMU=$emu is not known (qemu or bochs)" ;;
 esac
 number CPUS "$cpus" 1 4
 number REPEAT "$repeat" 1 99
@@ -135,7 +144,7 @@ number STRESS "$stress" 0 2
 number STRESS_SECONDS "$stress_seconds" 0 3600
 baseline=$(flag BASELINE "${BASELINE:-}")
 icount=$(flag ICOUNT "${ICOUNT:-}")
-limit=${TIMEOUT:-$([ "$stress" != 0 ] && echo 300 || echo 120)}
+limit=${TIMEOUT:-$(if [ "$emu" = bochs ]; then echo 900; elif [ "$stress" != 0 ]; then echo 300; else echo 120; fi)}
 number TIMEOUT "$limit" 1 86400
 if [ -n "${SILENCE:-}" ]; then number SILENCE "$SILENCE" 1 86400; fi
 seed=${SEED:-$(($(date +%s%N) / 1000 % 100000))}
@@ -161,8 +170,17 @@ fi
 case ${FORMAT:-} in
 *[!a-z0-9-]*) bad "FORMAT=$FORMAT is not the name of a format" ;;
 esac
+if [ "$guest" = x86_64 ] && [ "$cpus" -ne 1 ]; then
+    bad "CPUS=$cpus is not for x86_64: its guest has no interrupt controller for more than one"
+fi
 if [ "$icount" = 1 ] && [ "$cpus" -ne 1 ]; then bad "ICOUNT=1 is for one vCPU, not CPUS=$cpus"; fi
 if [ "$icount" = 1 ] && [ "$stress" != 0 ]; then bad "ICOUNT=1 is for one CPU, and STRESS=$stress needs others"; fi
+if [ "$emu" = bochs ]; then
+    for set in "BASELINE=$baseline" "STRESS=$stress" "ICOUNT=$icount"; do
+        [ "${set#*=}" = 0 ] || bad "$set is for QEMU, not EMU=bochs"
+    done
+    [ "$mode" = hypervisor ] || bad "--plain is for QEMU, not EMU=bochs"
+fi
 if [ "$mode" = plain ]; then
     for set in "BASELINE=$baseline" "STRESS=$stress"; do
         [ "${set#*=}" = 0 ] || bad "$set needs the hypervisor, which --plain leaves out"
@@ -188,10 +206,15 @@ need() { # need COMMAND PACKAGE...
     shift
     packages="$packages $*"
 }
-if [ -n "${QEMU:-}" ]; then
+if [ "$emu" = bochs ]; then
+    qemu=bochs
+    need bochs bochs bochsbios vgabios
+elif [ -n "${QEMU:-}" ]; then
     command -v "$QEMU" >/dev/null 2>&1 || bad "QEMU=$QEMU: no such program"
 elif [ "$guest" = aarch64 ]; then
     need "$qemu" qemu-system-arm
+elif [ "$guest" = x86_64 ]; then
+    need "$qemu" qemu-system-x86 seabios
 else
     need "$qemu" qemu-system-misc opensbi
     # Debian has the firmware in a package of its own, which the emulator's only recommends.
@@ -203,6 +226,7 @@ if [ "$mode" = hypervisor ] || [ -z "${INITRD:-}" ]; then
     case $guest in
     aarch64) need "$cross" gcc-aarch64-linux-gnu ;;
     riscv64) need "$cross" gcc-riscv64-linux-gnu ;;
+    x86_64) need "$cross" "$([ "$(uname -m)" = x86_64 ] && echo gcc || echo gcc-x86-64-linux-gnu)" ;;
     esac
 fi
 if [ "$mode" = hypervisor ]; then need make make; fi
@@ -215,6 +239,7 @@ if [ -z "${INITRD:-}" ]; then
         case $guest in
         aarch64) packages="$packages libc6-dev-arm64-cross" ;;
         riscv64) packages="$packages libc6-dev-riscv64-cross" ;;
+        x86_64) packages="$packages $([ "$(uname -m)" = x86_64 ] && echo libc6-dev || echo libc6-dev-amd64-cross)" ;;
         esac
         ;;
     esac
@@ -234,9 +259,9 @@ else
     kernel=$guests/Image
     version=$(cat "$guests/version")
 fi
-case $guest:$(od -An -c -j56 -N4 "$kernel" | tr -d ' ') in
-aarch64:ARMd | riscv64:RSC005) ;;
-*) bad "$kernel is no flat Linux Image for $guest" ;;
+case $guest:$(od -An -c -j56 -N4 "$kernel" | tr -d ' '):$(od -An -c -j514 -N4 "$kernel" | tr -d ' ') in
+aarch64:ARMd:* | riscv64:RSC005:* | x86_64:*:HdrS) ;;
+*) bad "$kernel is no flat Linux Image (x86_64: bzImage) for $guest" ;;
 esac
 if [ -n "${INITRD:-}" ]; then
     initrd=$INITRD
@@ -244,8 +269,11 @@ else
     "$here/guest/build-initrd.sh" "$guest" "$build/initrd/$guest" || exit 1
     initrd=$build/initrd/$guest/initrd.gz
 fi
-# The header says what the kernel takes once it runs, which is more than the file has.
-kernel_mib=$(($(od -An -tu8 -j16 -N8 "$kernel") / 1048576))
+# The header says what the kernel takes once it runs, which is more than the file has. On x86_64 it begins at 16 MiB.
+case $guest in
+x86_64) kernel_mib=$((16 + $(od -An -tu4 -j608 -N4 "$kernel") / 1048576)) ;;
+*) kernel_mib=$(($(od -An -tu8 -j16 -N8 "$kernel") / 1048576)) ;;
+esac
 least=$((kernel_mib + 2 * $(size_of "$initrd") / 1048576 + 64))
 [ "$ram_mib" -ge "$least" ] || bad "RAM=$ram is too little: this kernel and initrd need ${least}M"
 
@@ -258,7 +286,7 @@ if [ "$mode" = hypervisor ]; then
         guest_failed "the hypervisor could not be built"
     fi
     case $guest in
-    aarch64) hypervisor=$hypervisor_dir/hypervisor.bin ;;
+    aarch64 | x86_64) hypervisor=$hypervisor_dir/hypervisor.bin ;;
     riscv64) hypervisor=$hypervisor_dir/hypervisor.elf ;;
     esac
     [ -s "$hypervisor" ] || guest_failed "the build made no $hypervisor"
@@ -269,7 +297,11 @@ fi
 case $guest in
 aarch64) guest_line="console=ttyAMA0 earlycon" ;;
 riscv64) guest_line="console=ttyS0 earlycon=sbi" ;;
+# Without it each SIGSEGV that /init raises on purpose is reported. reboot=t: a reset is a triple fault.
+x86_64) guest_line="console=ttyS0 reboot=t sysctl.debug.exception-trace=0" ;;
 esac
+# Bochs is slow enough: what guards against the leaks of real CPUs flushes at each system call.
+if [ "$emu" = bochs ]; then guest_line="$guest_line mitigations=off"; fi
 # panic=-1: a panic resets the machine, which ends the emulator, instead of hanging until the timeout.
 # aspace.mib: leaves room for the kernel and for the other checks. Under stress every page is checked many times.
 mib=$((stress != 0 ? 16 : 64))
@@ -283,6 +315,12 @@ escaped() { printf '%s\n' "$1" | sed 's/,/,,/g'; }
 
 work=$(mktemp -d "$build/run.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+# Where the loader, or the disk's boot sector, puts the guest's files.
+case $guest in
+riscv64) kernel_at=0x90000000 initrd_at=0x98000000 ;;
+aarch64) kernel_at=0x50000000 initrd_at=0 ;;
+x86_64) kernel_at=0x4000000 initrd_at=0xc000000 ;;
+esac
 trap 'exit 130' INT
 trap 'exit 143' HUP TERM
 
@@ -303,9 +341,31 @@ watch_silence() {
     done
 }
 
-# Boots once. boot plain|hypervisor LIVE(yes|no); leaves $work/console, and $work/result with the emulator's exit status
-# and the milliseconds it took.
+# The hypervisor's command line for run number $n.
+hypervisor_line() {
+    echo "aspace.ram=$((ram_mib * 1048576)) aspace.pages=$pages aspace.cpus=$cpus aspace.stress=$stress" \
+        "aspace.seed=$((seed + n - 1)) aspace.kernel=$version aspace.kernel_at=$kernel_at" \
+        "aspace.kernel_bytes=$(size_of "$kernel") aspace.initrd_at=$initrd_at" \
+        "aspace.initrd_bytes=$(size_of "$initrd")${FORMAT:+ aspace.format=$FORMAT} -- $guest_line"
+}
+
+# Boots once, in $emu. boot plain|hypervisor LIVE(yes|no)
 boot() {
+    rm -f "$work/result" "$work/silent" "$work/pid"
+    if [ "$emu" = bochs ]; then
+        boot_in_bochs "$@"
+    else
+        boot_in_qemu "$@"
+    fi
+}
+
+boot_in_bochs() {
+    cylinders=$("$here/x86_64/disk/mkdisk.sh" "$hypervisor_dir/sector.bin" "$work/disk" "hypervisor $(hypervisor_line)" \
+        "$hypervisor=0x100000" "$kernel=$kernel_at" "$initrd=$initrd_at")
+    emulate "$1" "$2" "$here/x86_64/disk/bochs.sh" "$work" "$cylinders"
+}
+
+boot_in_qemu() {
     what=$1
     live=$2
     set -- -nodefaults -no-user-config -display none -monitor none -serial stdio -no-reboot -accel tcg
@@ -313,6 +373,13 @@ boot() {
     if [ "$guest" = aarch64 ]; then
         machine=virt,gic-version=3,virtualization=on,highmem=off
         set -- "$@" -cpu cortex-a57
+    elif [ "$guest" = x86_64 ]; then
+        machine=pc
+        # Nested tables have as many levels as the host's.
+        case ${FORMAT:-} in
+        *npt5) set -- "$@" -cpu "EPYC,+svm,+npt,+la57" ;;
+        *) set -- "$@" -cpu "EPYC,+svm,+npt" ;;
+        esac
     else
         set -- "$@" -cpu "rv64,h=true"
     fi
@@ -328,36 +395,32 @@ boot() {
     if [ "$what" = plain ]; then
         set -- "$@" -smp "$cpus" -m "${ram_mib}M" -kernel "$kernel" -initrd "$initrd" -append "$guest_line"
     else
-        options="aspace.ram=$((ram_mib * 1048576)) aspace.pages=$pages aspace.cpus=$cpus aspace.stress=$stress"
-        options="$options aspace.seed=$((seed + n - 1))"
-        options="$options aspace.kernel=$version aspace.kernel_bytes=$(size_of "$kernel")"
-        options="$options aspace.initrd_bytes=$(size_of "$initrd")"
-        options="$options${FORMAT:+ aspace.format=$FORMAT}"
-        set -- "$@" -smp "$((cpus + stress))" -m 2G -kernel "$hypervisor"
-        if [ "$guest" = aarch64 ]; then
-            options="$options aspace.kernel_at=0x50000000 aspace.initrd_at=0"
-            set -- "$@" -device "loader,file=$(escaped "$kernel"),addr=0x50000000,force-raw=on" -initrd "$initrd"
+        set -- "$@" -smp "$((cpus + stress))" -m 2G -kernel "$hypervisor" -append "$(hypervisor_line)" \
+            -device "loader,file=$(escaped "$kernel"),addr=$kernel_at,force-raw=on"
+        if [ "$initrd_at" = 0 ]; then
+            set -- "$@" -initrd "$initrd"
         else
-            options="$options aspace.kernel_at=0x90000000 aspace.initrd_at=0x98000000"
-            set -- "$@" -device "loader,file=$(escaped "$kernel"),addr=0x90000000,force-raw=on" \
-                -device "loader,file=$(escaped "$initrd"),addr=0x98000000,force-raw=on"
+            set -- "$@" -device "loader,file=$(escaped "$initrd"),addr=$initrd_at,force-raw=on"
         fi
-        set -- "$@" -append "$options -- $guest_line"
     fi
+    # shellcheck disable=SC2086
+    emulate "$what" "$live" "$qemu" ${QEMU_FLAGS:-} "$@" -pidfile "$work/pid"
+}
 
-    rm -f "$work/result" "$work/silent" "$work/pid"
+# Runs an emulator whose standard output is the console. emulate plain|hypervisor LIVE(yes|no) COMMAND...; leaves
+# $work/console, and $work/result with the emulator's exit status and the milliseconds it took.
+emulate() {
+    what=$1
+    live=$2
+    shift 2
     : >"$work/raw"
-    if [ -n "${SILENCE:-}" ]; then
-        set -- "$@" -pidfile "$work/pid"
-        watch_silence &
-    fi
+    if [ -n "${SILENCE:-}" ]; then watch_silence & fi
     {
         begin=$(date +%s%N)
         status=0
         # In the foreground, so that an interrupt from the terminal reaches the emulator too. Its own remarks are kept
         # apart: they are not the guest's and would spoil the last line.
-        # shellcheck disable=SC2086
-        timeout --foreground -k 5 "$limit" "$qemu" ${QEMU_FLAGS:-} "$@" </dev/null 2>"$work/stderr" || status=$?
+        timeout --foreground -k 5 "$limit" "$@" </dev/null 2>"$work/stderr" || status=$?
         end=$(date +%s%N)
         echo "$status $(((end - begin) / 1000000))" >"$work/result"
     } | tee "$work/raw" | if [ "$live" = yes ]; then

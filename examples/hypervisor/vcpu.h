@@ -15,12 +15,12 @@ enum { HYP_CPUS_MAX = 8, HYP_STACK_BYTES = 16384 };
 enum { HYP_TEXT_BYTES = 2048 };
 enum { HYP_FENCES_MAX = 64 }; /* more addresses than that, and the whole VMID is invalidated */
 
-/* What the host's device tree says; read once, before the memory it lies in is given away. */
+/* What the firmware or the loader says of the machine; read once, before the memory that lies in is given away. */
 struct machine {
     uint64_t ram, ram_bytes;
     unsigned cpus;
-    uint64_t cpu_id[HYP_CPUS_MAX]; /* MPIDR or hart id of CPU n */
-    uint64_t initrd, initrd_end;   /* 0 if /chosen has none */
+    uint64_t cpu_id[HYP_CPUS_MAX]; /* MPIDR, hart id or APIC id of CPU n */
+    uint64_t initrd, initrd_end;   /* 0 if nobody says where it is */
     uint64_t timebase_hz;          /* 0 if the device tree does not say */
     uint64_t gic_distributor, gic_redistributor;
     bool gic_v2;
@@ -32,11 +32,19 @@ extern struct machine machine;
 /* Where things are in the guest's physical memory. */
 struct guest_layout {
     uint64_t ram, ram_bytes;
-    uint64_t kernel;
     uint64_t initrd, initrd_bytes;
-    uint64_t dtb;
+    uint64_t boot_data;   /* device tree, or whatever else the kernel asks of its loader */
+    const uint8_t *image; /* the kernel's file, in the host's memory */
     unsigned cpus;
     const char *command_line;
+};
+
+/* What the header of the kernel's file says. */
+struct guest_kernel {
+    uint64_t skip;  /* bytes of the file that are not loaded */
+    uint64_t at;    /* guest address of the rest */
+    uint64_t bytes; /* what it takes from there on once it runs */
+    uint64_t entry;
 };
 
 /* ------------------------------------------------------------------------------------------ the architecture's part */
@@ -49,10 +57,8 @@ struct guest_device {
 
 struct arch {
     const char *name;
-    uint32_t image_magic;      /* at byte 56 of a Linux Image */
-    uint64_t guest_ram;        /* where the guest's RAM begins */
-    enum aspace_format format; /* unless aspace.format says otherwise */
-    uint64_t poison;           /* eight bytes that are no use to a guest that fetches, follows or reads them */
+    uint64_t guest_ram; /* where the guest's RAM begins */
+    uint64_t poison;    /* eight bytes that are no use to a guest that fetches, follows or reads them */
     const struct guest_device *devices;
     size_t device_count;
 };
@@ -68,14 +74,22 @@ void arch_sleep(uint64_t ticks);
 
 /* On any CPU that waits for another: let that one have the host's processor for about so long, if there is a way. */
 void arch_yield(uint64_t us);
-unsigned arch_output_bits(void); /* width of host-physical addresses, 0 if the CPU does not say */
+
+/* Fill in `machine` from what the boot code was handed. */
+void arch_machine_read(const void *boot_info);
+
+/* Fill in what the CPU decides about a space: format, features, width of host-physical addresses. */
+void arch_space(struct aspace_config *config);
 
 /* Adds the architecture's members to the HAL: TLB and caches. */
 void arch_hal(struct aspace_hal *hal);
 void arch_report_flushes(void); /* one line: how many of each kind of invalidation there were */
 
-/* Write the guest's device tree. `host` is the machine's own. */
-size_t arch_guest_fdt(const void *host, const struct guest_layout *guest, void *blob, size_t capacity);
+/* False if this is no kernel for the architecture. */
+bool arch_guest_kernel(const uint8_t *image, struct guest_kernel *kernel);
+
+/* Write what will lie at guest->boot_data; boot_info is the machine's own. Bytes, 0 if it does not fit. */
+size_t arch_guest_boot_data(const void *boot_info, const struct guest_layout *guest, void *blob, size_t capacity);
 
 /* Once on every CPU, before anything else there. */
 void arch_cpu_init(void);
@@ -85,7 +99,7 @@ bool arch_cpu_start(unsigned cpu);
 _Noreturn void arch_cpu_park(void);
 _Noreturn void arch_machine_off(void);
 
-/* Load the space's registers and enter the guest. arg is what Linux expects there: the address of the device tree on
+/* Load the space's registers and enter the guest. arg is what Linux expects there: the address of the boot data on
  * the first vCPU, on the others what the guest asked for. The space is active on this CPU. */
 _Noreturn void arch_vcpu_enter(const struct aspace_registers *registers, uint64_t entry, uint64_t arg);
 
@@ -101,13 +115,19 @@ void arch_fence_local(uint64_t va);
 /* -------------------------------------------------------------------------------------------------- the shared part */
 
 /* Entered by entry.S, on a stack of the CPU's own. */
-_Noreturn void hyp_main(const void *device_tree);
+_Noreturn void hyp_main(const void *boot_info);
 _Noreturn void hyp_cpu_main(unsigned cpu);
 
 enum hyp_verdict {
     HYP_RESUME, /* run the same instruction again */
     HYP_DEVICE, /* emulate the access: the address belongs to a trap area */
 };
+
+/* For arch_machine_read, where the firmware passes a device tree. */
+void machine_read_tree(const void *device_tree);
+
+/* For arch_guest_kernel, where the file is a flat Image with this word at byte 56. */
+bool image_read_flat(const uint8_t *image, uint32_t magic, struct guest_kernel *kernel);
 
 /* A second-stage fault of the guest. Returns if the guest may go on. */
 enum hyp_verdict hyp_guest_fault(uint64_t va, uint32_t access);

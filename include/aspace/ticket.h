@@ -68,7 +68,8 @@ ASPACE_MUST_CHECK enum aspace_fault_result aspace_fault_try(struct aspace *space
  * afterwards.
  * Failure: INVALID (pa; nothing happened), STALE (the page is no longer mapped, was discarded, or the access is no
  * longer allowed: run it again; or the ticket does not lead, such as when a cancel was faster), EXISTS (filled
- * already), CLOSED, RETRY (a fork is under way: complete again). Context: any CPU, in or out of a read section; takes a page-table lock; never allocates.
+ * already), CLOSED, RETRY (a fork is under way: complete again).
+ * Context: any CPU, in or out of a read section; takes a page-table lock; never allocates.
  * TLB: as a fault's. On return the memory of a destroyed space may be gone (aspace_config.released). Cost: a walk.
  */
 ASPACE_MUST_CHECK int aspace_fault_complete(struct aspace_ticket *ticket, aspace_pa_t pa);

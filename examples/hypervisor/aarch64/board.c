@@ -30,13 +30,23 @@ static const struct guest_device devices[] = {
 
 const struct arch arch = {
     .name = "aarch64",
-    .image_magic = 0x644d5241, /* "ARM\x64" */
     .guest_ram = RAM,
-    .format = ASPACE_FMT_ARM_S2_40,
     .poison = UINT64_C(0x100000001) * POISON_SMC,
     .devices = devices,
     .device_count = sizeof devices / sizeof devices[0],
 };
+
+enum { IMAGE_MAGIC = 0x644d5241 }; /* "ARM\x64" */
+
+bool arch_guest_kernel(const uint8_t *image, struct guest_kernel *kernel)
+{
+    return image_read_flat(image, IMAGE_MAGIC, kernel);
+}
+
+void arch_machine_read(const void *boot_info)
+{
+    machine_read_tree(boot_info);
+}
 
 const char *arch_left_out(void)
 {
@@ -145,13 +155,13 @@ static void write_property(struct fdt_writer *w, const struct fdt_token *node, c
         fdt_property(w, property->name, property->data, property->bytes);
 }
 
-size_t arch_guest_fdt(const void *host, const struct guest_layout *guest, void *blob, size_t capacity)
+size_t arch_guest_boot_data(const void *boot_info, const struct guest_layout *guest, void *blob, size_t capacity)
 {
     static struct fdt_writer writer;
     struct fdt_reader reader;
     struct fdt_token token, node = {.name = ""};
     unsigned cpu = 0;
-    if (!fdt_open(&reader, host))
+    if (!fdt_open(&reader, boot_info))
         return 0;
     fdt_begin(&writer, blob, capacity);
     for (fdt_next(&reader, &token); token.kind != FDT_DONE; fdt_next(&reader, &token)) {

@@ -22,11 +22,12 @@ static uint64_t pa_range(void)
     return READ_SYSREG("id_aa64mmfr0_el1") & 0xf;
 }
 
-unsigned arch_output_bits(void)
+void arch_space(struct aspace_config *config)
 {
     uint64_t range = pa_range();
     unsigned bits = pa_bits[range < sizeof pa_bits ? range : 0];
-    return bits > 48 ? 48 : bits;
+    config->format = ASPACE_FMT_ARM_S2_40;
+    config->output_bits = bits > 48 ? 48 : bits;
 }
 
 /* One table of 1 GiB blocks for 39 bits: the first GiB has the devices, the rest is RAM. With the MMU off EL2's

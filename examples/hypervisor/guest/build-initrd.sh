@@ -3,16 +3,16 @@
 # Owns: OUTDIR/initrd.gz, the guest's initramfs: init.c built static, packed by mkinitramfs.c. The bytes depend on
 # the sources and the compilers only.
 #
-# usage: build-initrd.sh riscv64|aarch64 OUTDIR
+# usage: build-initrd.sh riscv64|aarch64|x86_64 OUTDIR
 set -eu
 
-[ $# -eq 2 ] || { echo "build-initrd: usage: build-initrd.sh riscv64|aarch64 OUTDIR" >&2; exit 2; }
+[ $# -eq 2 ] || { echo "build-initrd: usage: build-initrd.sh riscv64|aarch64|x86_64 OUTDIR" >&2; exit 2; }
 arch=$1
 out=$2
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 case $arch in
-riscv64 | aarch64) ;;
-*) echo "build-initrd: unknown architecture '$arch' (riscv64 or aarch64)" >&2; exit 2 ;;
+riscv64 | aarch64 | x86_64) ;;
+*) echo "build-initrd: unknown architecture '$arch' (riscv64, aarch64 or x86_64)" >&2; exit 2 ;;
 esac
 cross=${GUEST_CC:-$arch-linux-gnu-gcc}
 

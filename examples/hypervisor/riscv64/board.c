@@ -15,13 +15,23 @@ static const struct guest_device devices[] = {
 
 const struct arch arch = {
     .name = "riscv64",
-    .image_magic = 0x05435352, /* "RSC\x05" */
     .guest_ram = 0x80000000,
-    .format = ASPACE_FMT_RISCV_SV39X4,
     .poison = UINT64_C(0x100000001) * POISON_HFENCE,
     .devices = devices,
     .device_count = sizeof devices / sizeof devices[0],
 };
+
+enum { IMAGE_MAGIC = 0x05435352 }; /* "RSC\x05" */
+
+bool arch_guest_kernel(const uint8_t *image, struct guest_kernel *kernel)
+{
+    return image_read_flat(image, IMAGE_MAGIC, kernel);
+}
+
+void arch_machine_read(const void *boot_info)
+{
+    machine_read_tree(boot_info);
+}
 
 const char *arch_left_out(void)
 {
@@ -133,10 +143,10 @@ static void boot_hart_first(void)
     }
 }
 
-size_t arch_guest_fdt(const void *host, const struct guest_layout *guest, void *blob, size_t capacity)
+size_t arch_guest_boot_data(const void *boot_info, const struct guest_layout *guest, void *blob, size_t capacity)
 {
     static struct fdt_writer w;
-    (void)host;
+    (void)boot_info;
     boot_hart_first();
     fdt_begin(&w, blob, capacity);
     fdt_node(&w, "");

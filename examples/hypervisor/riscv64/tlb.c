@@ -115,9 +115,10 @@ void arch_fence_local(uint64_t va)
         __asm__ volatile(".insn r 0x73, 0, 0x31, x0, %0, x0" : : "r"(va >> 2) : "memory");
 }
 
-unsigned arch_output_bits(void)
+/* Nothing tells how wide addresses are: the format's 56 bits. */
+void arch_space(struct aspace_config *config)
 {
-    return 0; /* nothing tells; the format's 56 bits */
+    config->format = ASPACE_FMT_RISCV_SV39X4;
 }
 
 /*
