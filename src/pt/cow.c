@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Leaves that lack the write right although their area has it: the frame is shared, or a backend's, and is to be copied
- * before it is written (T7). Also the gate of forks. Must not know how a fault is answered.
+ * before it is written (T7); or a dirty log withholds it. Also the gate of forks. Must not know how a fault is answered.
  */
 #include "pt/gate.h"
+#include "pt/log.h"
 #include "pt/op.h"
 #include "pt/shares.h"
 
@@ -45,6 +46,7 @@ struct cow {
     aspace_va_t va;     /* of the page */
     aspace_pa_t frame;  /* taken for the copy, or ASPACE_PA_NONE */
     struct node *spare; /* taken with it: a place for the old frame to wait in */
+    bool whole;         /* no memory to split a large leaf for the log: all of it becomes writable */
 };
 
 /* The slot found, its node locked. */
@@ -57,7 +59,7 @@ struct spot {
     struct area *area;
 };
 
-/* A leaf whose area lets it be written. */
+/* A leaf that may not be written, though its area lets it be. */
 static bool find_spot(struct cow *c, struct spot *s)
 {
     const struct pt *pt = c->pt;
@@ -72,13 +74,39 @@ static bool find_spot(struct cow *c, struct spot *s)
     s->area = value_area(pt->host, s->v);
     s->soft = slot_soft(pt->F, s->n->level, s->e);
     s->pa = kind == SLOT_LEAF ? fmt_output(pt->F, &pt->C, s->n->level, s->e, s->i) : slot_parked_pa(pt->F, s->e);
-    return VALUE_RIGHTS(s->v) & ASPACE_W && area_frame_owner(s->area, s->soft) != FRAME_BORROWED;
+    if (!(VALUE_RIGHTS(s->v) & ASPACE_W) || s->area->flags & AREA_ROM)
+        return false;
+    if (kind == SLOT_LEAF && fmt_leaf_rights(pt->F, &pt->C, s->e) & ASPACE_W)
+        return false; /* another CPU was faster */
+    return log_may_hide(pt) || area_frame_owner(s->area, s->soft) != FRAME_BORROWED;
+}
+
+/* Only the log withholds the right. Nothing to flush but a run that is taken apart, so that pages are told singly. */
+static void let_write(struct cow *c, struct spot *s)
+{
+    const struct pt *pt = c->pt;
+    if (!s->n->level && pt->C.run_lg2 && fmt_in_run(pt->F, s->e)) {
+        op_break_run(&c->op, s->n, s->i, c->va);
+        s->e = slot_load(s->slot);
+    }
+    uint64_t new;
+    do
+        new = log_grant(c->pt, c->va, s->n->level, s->e, VALUE_RIGHTS(s->v));
+    while (!slot_cas(s->slot, &s->e, new));
+    op_clean(&c->op, s->slot, 1);
+}
+
+/* What the slot becomes with a frame that only it maps. */
+static uint64_t writable(struct cow *c, const struct spot *s, aspace_pa_t pa)
+{
+    uint64_t leaf = op_with_frame(&c->op, s->n, s->i, s->e, pa);
+    return log_grant(c->pt, c->va, s->n->level, leaf, VALUE_RIGHTS(s->v));
 }
 
 /* The mapping is the only one: the frame becomes the area's own, with all rights. Nothing to flush: rights are added. */
 static void take_back(struct cow *c, struct spot *s)
 {
-    while (!slot_cas(s->slot, &s->e, op_with_frame(&c->op, s->n, s->i, s->e, s->pa)))
+    while (!slot_cas(s->slot, &s->e, writable(c, s, s->pa)))
         continue;
     op_clean(&c->op, s->slot, 1);
     COUNT(pt_this_cpu(c->pt)->cow_takes, 1);
@@ -96,7 +124,7 @@ static void copy(struct cow *c, struct spot *s)
     if (fmt_present(pt->F, 0, s->e))
         gather_flush_range(&c->op.g, c->va, c->va + 4096, 0, 1);
     gather_flush(&c->op.g);
-    slot_publish(s->slot, op_with_frame(&c->op, s->n, s->i, s->e, c->frame));
+    slot_publish(s->slot, writable(c, s, c->frame));
     op_clean(&c->op, s->slot, 1);
     c->frame = ASPACE_PA_NONE;
     if (s->soft & SOFT_COUNTED) {
@@ -120,6 +148,13 @@ static enum cow_step step_locked(struct cow *c)
     struct spot s;
     if (!find_spot(c, &s))
         return COW_DONE;
+    if (log_may_hide(c->pt) && s.n->level && c->pt->log.split && !c->whole)
+        return COW_NEEDS_SPLIT;
+    if (log_may_hide(c->pt) && fmt_present(c->pt->F, s.n->level, s.e) &&
+        area_leaf_rights(s.area, s.soft, ASPACE_W) && area_frame_owner(s.area, s.soft) != FRAME_BACKEND) {
+        let_write(c, &s);
+        return COW_DONE;
+    }
     bool backend = area_frame_owner(s.area, s.soft) == FRAME_BACKEND;
     if (backend && !(s.area->flags & AREA_PRIVATE))
         return COW_DONE;
@@ -170,6 +205,17 @@ static int get_frame(struct cow *c)
     return room ? ASPACE_E_NO_MEMORY : ASPACE_E_QUOTA;
 }
 
+static int split(struct cow *c)
+{
+    int rc = pt_split_in_fault(c->pt, c->va);
+    if (rc == ASPACE_E_OK || rc == ASPACE_E_NOT_MAPPED)
+        return ASPACE_E_OK;
+    if (c->whole || !log_may_hide(c->pt))
+        return rc;
+    c->whole = true;
+    return ASPACE_E_OK;
+}
+
 int pt_cow(struct pt *pt, aspace_va_t va)
 {
     struct cow c = {.pt = pt, .va = va & ~4095ull, .frame = ASPACE_PA_NONE};
@@ -181,9 +227,7 @@ int pt_cow(struct pt *pt, aspace_va_t va)
             pt_account(&pt->used_frames, pt->quota_frames, -1);
             c.frame = ASPACE_PA_NONE;
         }
-        rc = next == COW_NEEDS_FRAME ? get_frame(&c) : pt_split_in_fault(pt, va);
-        if (rc == ASPACE_E_NOT_MAPPED)
-            rc = ASPACE_E_OK;
+        rc = next == COW_NEEDS_FRAME ? get_frame(&c) : split(&c);
     }
     if (c.frame != ASPACE_PA_NONE) {
         pt->host->hal->free(pt->host->ctx, c.frame, 0);

@@ -4,6 +4,7 @@
  * of range operations for locks, preparation and release.
  */
 #include "pt/gate.h"
+#include "pt/log.h"
 #include "pt/op.h"
 
 /* The node whose slot for va is not TABLE, or is at level `stop`. Not locked; inside the section. No descriptor is read
@@ -95,7 +96,7 @@ uint64_t op_with_frame(const struct op *op, const struct node *n, unsigned i, ui
     value_t v = node_value(n, i);
     const struct area *area = value_area(op->pt->host, v);
     unsigned soft = area->flags & AREA_OWNED ? 0 : SOFT_OWN;
-    uint32_t rights = area_leaf_rights(area, soft, VALUE_RIGHTS(v));
+    uint32_t rights = log_kept_rights(op->pt, n->level, e, area_leaf_rights(area, soft, VALUE_RIGHTS(v)));
     bool present = fmt_present(F, n->level, e);
     bool accessed = present ? fmt_accessed(F, e) : (e & SLOT_PARKED_A) != 0;
     bool dirty = present ? fmt_dirty(F, e) : (e & SLOT_PARKED_D) != 0;
@@ -104,8 +105,7 @@ uint64_t op_with_frame(const struct op *op, const struct node *n, unsigned i, ui
         return slot_parked(F, op->C, n->level, pa, state | (uint64_t)soft << SLOT_PARKED_SOFT_SHIFT);
     }
     uint64_t leaf = fmt_leaf(F, op->C, n->level, rights, area->attr) | fmt_addr_bits(F, pa);
-    leaf = fmt_with_soft(F, leaf, soft);
-    return op->C->features & ASPACE_FEAT_AD ? fmt_with_ad(F, leaf, accessed, dirty) : leaf;
+    return log_with_flags(op->pt, fmt_with_soft(F, leaf, soft), accessed, dirty);
 }
 
 /* T7 without sharing: the leaf is absent (BUSY) from before the copy until after the flush, so that no write can go to
@@ -243,10 +243,9 @@ static void drop_child(struct op *op, struct collapse *c)
 static void install_huge(struct op *op, struct collapse *c, bool accessed, bool dirty)
 {
     unsigned level = c->parent->level;
-    uint32_t rights = area_leaf_rights(c->area, 0, VALUE_RIGHTS(c->value));
+    uint32_t rights = log_new_rights(op->pt, area_leaf_rights(c->area, 0, VALUE_RIGHTS(c->value)));
     uint64_t leaf = fmt_leaf(op->F, op->C, level, rights, c->area->attr) | fmt_addr_bits(op->F, c->pa);
-    if (op->C->features & ASPACE_FEAT_AD)
-        leaf = fmt_with_ad(op->F, leaf, accessed, dirty);
+    leaf = log_with_flags(op->pt, leaf, accessed, dirty);
     op_set(op, c->parent, c->i, c->i + 1, c->value);
     slot_publish(node_slots(c->parent) + c->i, leaf);
     op_clean(op, node_slots(c->parent) + c->i, 1);

@@ -109,6 +109,8 @@ void op_commit_map(struct op *op, struct node *n, aspace_va_t va, aspace_va_t en
 
 /* Turn the LEAF, PARKED or BUSY (was ARMED) slot i into TABLE, the child locked, with the same meaning (T8). */
 struct node *op_open(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va);
+/* Take the contiguous run apart that slot i, of va slot_va, is in; flushes. */
+void op_break_run(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va);
 /* Set values of slots, with the spill page the plan counted. */
 void op_set(struct op *op, struct node *n, unsigned lo, unsigned hi, value_t v);
 /* These pages of the area are no longer mapped; area NULL: account for what is pending. */

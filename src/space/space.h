@@ -27,6 +27,9 @@ static inline bool space_is_open(const struct aspace *s)
 /* OK, INVALID, RANGE or CLOSED for a page-aligned, non-empty range of an open space. */
 int space_check_range(const struct aspace *s, aspace_va_t va, uint64_t size);
 
+/* Leaves that faults copy: anew when a log begins or ends to withhold the write right. */
+void space_fill_templates(struct pt *pt);
+
 static inline bool space_contains(const struct aspace *s, aspace_va_t va)
 {
     return va >= s->pt.base && va < s->pt.end;
