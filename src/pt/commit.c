@@ -5,6 +5,7 @@
  */
 #include "pt/log.h"
 #include "pt/op.h"
+#include "pt/pins.h"
 #include "pt/shares.h"
 
 struct node *op_take_page(struct op *op)
@@ -74,8 +75,7 @@ static bool breaks(const struct op *op)
 
 /* ---------------------------------------------------------------------------------------------------- opening (T8) */
 
-/* The frame of a LEAF or PARKED slot. */
-static aspace_pa_t leaf_pa(const struct op *op, const struct node *n, unsigned i, uint64_t e)
+aspace_pa_t op_leaf_pa(const struct op *op, const struct node *n, unsigned i, uint64_t e)
 {
     return fmt_present(op->F, n->level, e) ? fmt_output(op->F, op->C, n->level, e, i) : slot_parked_pa(op->F, e);
 }
@@ -118,7 +118,7 @@ static void split_leaf(struct op *op, struct node *n, unsigned i, struct node *c
         op_clean(op, slot, 1);
     }
     if (slot_soft(op->F, n->level, e) & SOFT_COUNTED)
-        shares_split(op->pt->host, leaf_pa(op, n, i, e), level_order(op->F, n->level));
+        shares_split(op->pt->host, op_leaf_pa(op, n, i, e), level_order(op->F, n->level));
     COUNT(pt_this_cpu(op->pt)->splits, 1);
 }
 
@@ -203,7 +203,7 @@ static uint64_t give_up(struct op *op, const struct node *n, unsigned i, uint64_
         return 1ull << order;
     if (present)
         gather_flush_range(&op->g, va, va + slot_span(F, n->level), n->level, 1);
-    aspace_pa_t pa = leaf_pa(op, n, i, old);
+    aspace_pa_t pa = op_leaf_pa(op, n, i, old);
     switch (area_frame_owner(area, slot_soft(F, n->level, old))) {
     case FRAME_BACKEND: gather_custom(&op->g, area, page_index(area, va), pa, order); return 0;
     case FRAME_UNIQUE: gather_frame(&op->g, pa, order); break;
@@ -535,6 +535,8 @@ static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t 
         return;
     struct area *area = value_area(op->pt->host, node_value(n, i));
     if (!(area->flags & (AREA_OWNED | AREA_CUSTOM)))
+        return;
+    if (pins_exist(op->pt->host) && pins_any(op->pt->host, op_leaf_pa(op, n, i, e), level_order(op->F, n->level)))
         return;
     uint64_t back = give_up(op, n, i, slot_xchg(slot, op_busy(op, n->level)), va);
     if (!back) /* the release will take the pages of the page back, but they stay mapped */

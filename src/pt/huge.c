@@ -6,6 +6,7 @@
 #include "pt/gate.h"
 #include "pt/log.h"
 #include "pt/op.h"
+#include "pt/pins.h"
 
 /* The node whose slot for va is not TABLE, or is at level `stop`. Not locked; inside the section. No descriptor is read
  * on the way. */
@@ -108,6 +109,12 @@ uint64_t op_with_frame(const struct op *op, const struct node *n, unsigned i, ui
     return log_with_flags(op->pt, fmt_with_soft(F, leaf, soft), accessed, dirty);
 }
 
+/* Does a device use a frame of the LEAF or PARKED entry e? Under the lock it stays so. */
+static bool is_pinned(const struct op *op, const struct node *n, unsigned i, uint64_t e)
+{
+    return pins_exist(op->pt->host) && pins_any(op->pt->host, op_leaf_pa(op, n, i, e), level_order(op->F, n->level));
+}
+
 /* T7 without sharing: the leaf is absent (BUSY) from before the copy until after the flush, so that no write can go to
  * the old frame once it has been copied. */
 static int move_page(struct op *op, struct node *n, aspace_va_t va, aspace_pa_t new_pa)
@@ -121,9 +128,11 @@ static int move_page(struct op *op, struct node *n, aspace_va_t va, aspace_pa_t 
     enum frame_owner owner = area_frame_owner(value_area(op->pt->host, node_value(n, i)), slot_soft(F, n->level, e));
     if (owner != FRAME_UNIQUE && owner != FRAME_COUNTED)
         return ASPACE_E_UNSUPPORTED;
+    if (is_pinned(op, n, i, e))
+        return ASPACE_E_BUSY;
     e = slot_xchg(slot, op_busy(op, n->level));
     bool present = fmt_present(F, n->level, e);
-    aspace_pa_t old = present ? fmt_output(F, op->C, n->level, e, i) : slot_parked_pa(F, e);
+    aspace_pa_t old = op_leaf_pa(op, n, i, e);
     if (present)
         gather_flush_range(&op->g, va & ~(span - 1), (va & ~(span - 1)) + span, n->level, 1);
     gather_flush(&op->g);
@@ -225,6 +234,19 @@ static int check_uniform(struct op *op, struct collapse *c)
     return VALUE_RIGHTS(g.value) ? ASPACE_E_OK : ASPACE_E_UNSUPPORTED;
 }
 
+/* A fault may fill a page of the child meanwhile, but nobody pins one. */
+static bool any_pinned(const struct op *op, const struct node *child)
+{
+    unsigned end = pins_exist(op->pt->host) ? node_entries(op->F, child->level) : 0;
+    for (unsigned i = 0; i < end; i++) {
+        uint64_t e = slot_load(node_slots(child) + i);
+        enum slot_kind kind = slot_kind(op->F, child->level, e);
+        if ((kind == SLOT_LEAF || kind == SLOT_PARKED) && is_pinned(op, child, i, e))
+            return true;
+    }
+    return false;
+}
+
 /* Unlink the child, whose values have passed to the parent. */
 static void drop_child(struct op *op, struct collapse *c)
 {
@@ -320,6 +342,8 @@ static int collapse_locked(struct op *op, struct collapse *c, unsigned level)
         return collapse_linear(op, c);
     if (!(c->area->flags & AREA_OWNED))
         return ASPACE_E_UNSUPPORTED;
+    if (any_pinned(op, c->child))
+        return ASPACE_E_BUSY;
     return c->pa == ASPACE_PA_NONE ? ASPACE_E_NO_MEMORY : collapse_owned(op, c);
 }
 

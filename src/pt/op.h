@@ -109,6 +109,8 @@ void op_commit_map(struct op *op, struct node *n, aspace_va_t va, aspace_va_t en
 
 /* Turn the LEAF, PARKED or BUSY (was ARMED) slot i into TABLE, the child locked, with the same meaning (T8). */
 struct node *op_open(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va);
+/* The frame of the LEAF or PARKED entry e of slot i. */
+aspace_pa_t op_leaf_pa(const struct op *op, const struct node *n, unsigned i, uint64_t e);
 /* Take the contiguous run apart that slot i, of va slot_va, is in; flushes. */
 void op_break_run(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va);
 /* Set values of slots, with the spill page the plan counted. */

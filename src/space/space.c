@@ -323,6 +323,8 @@ int aspace_destroy_step(struct aspace *s, size_t budget)
     for (unsigned w = 0; w < CPU_WORDS; w++)
         if (seam_load(&pt->active[w]))
             return ASPACE_E_BUSY;
+    if (seam_load(&s->pins))
+        return ASPACE_E_BUSY;
     aspace_close(s);
     int rc = destroy_some(pt, budget ? budget : 1);
     if (rc)

@@ -4,7 +4,11 @@
 #ifndef SPACE_SPACE_H
 #define SPACE_SPACE_H
 
+#include <aspace/fault.h>
+
 #include "pt/range.h"
+
+struct aspace_mirror;
 
 enum space_state { SPACE_OPEN, SPACE_CLOSING, SPACE_CLOSED };
 
@@ -13,8 +17,11 @@ struct aspace {
     uint32_t state;
     void *user;
     void (*released)(void *user);
+    const struct aspace_mirror *mirror; /* or NULL */
+    void *mirror_ctx;
     uint64_t context; /* aspace/tag.h: generation and tag; 0: none yet */
     aspace_va_t sweep_va __attribute__((aligned(ASPACE_CACHE_LINE))); /* apart from the state, which all calls read */
+    uint64_t pins; /* pages pinned, each as often as it is */
     struct pt_cpu cpu[] __attribute__((aligned(ASPACE_CACHE_LINE)));
 };
 _Static_assert(sizeof(struct aspace) <= 2048, "ASPACE_BYTES covers the space");
@@ -26,6 +33,9 @@ static inline bool space_is_open(const struct aspace *s)
 
 /* OK, INVALID, RANGE or CLOSED for a page-aligned, non-empty range of an open space. */
 int space_check_range(const struct aspace *s, aspace_va_t va, uint64_t size);
+
+/* The answer of a fault that a call of another sort made; OK: look again. */
+int space_fault_error(enum aspace_fault_result result);
 
 /* Leaves that faults copy: anew when a log begins or ends to withhold the write right. */
 void space_fill_templates(struct pt *pt);

@@ -676,6 +676,35 @@ static void tell_readable(struct env *env)
     expect_leaf(env, va, walk(env, va).pa, env->rw);
 }
 
+/* What is mapped while the log is on is clean until it is written, of whatever kind. */
+static void tell_mapped(struct env *env)
+{
+    uint64_t va = at(env, 1, 1);
+
+    need_room(env, va);
+    start(env, va);
+    map_three(env);
+    CHECK_OK(aspace_populate(env->space, va, 16 * PAGE, NULL));
+    expect_dirty(env, 0);
+    cpu_enter(env, 1);
+    for (uint64_t n = 0; n < PAGES; n += 15) {
+        use(env, 1, va + n * PAGE, ASPACE_R);
+        expect_dirty(env, 0);
+        write_page(env, 1, n);
+        harvest(env, va, PAGES);
+        CHECK_EQ(log_.bits[0] >> n & 1, 1);
+    }
+    CHECK_OK(aspace_unmap(env->space, va, PAGES * PAGE)); /* written or not, it is gone */
+    expect_dirty(env, 0);
+    cpu_leave(env, 1);
+    stop(env);
+}
+
+static void dirty_mapped_late(struct env *env)
+{
+    in_modes(env, tell_mapped);
+}
+
 static void dirty_readable(struct env *env)
 {
     in_modes(env, tell_readable);
@@ -862,6 +891,7 @@ static const struct test tests[] = {
     {"dirty_right_gone_means_gone", dirty_right_gone_means_gone, DELAYED},
     {"s46_split_then_harvest", s46_split_then_harvest, NEEDS_HUGE},
     {"dirty_refused", dirty_refused, 0},
+    {"dirty_mapped_late", dirty_mapped_late, 0},
     {"dirty_readable", dirty_readable, 0},
     {"dirty_random", dirty_random, 0},
 };
