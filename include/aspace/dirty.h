@@ -10,8 +10,8 @@
  * by aspace_dirty_mark.
  *
  * Two modes. Both keep the flag in the entry itself.
- *   WRITE_PROTECT   for every format. While the log is on, pages get the right to write by a write fault only, one at a
- *                   time; a harvest takes it from them again. aspace_translate tells the rights as they are, without W.
+ *   WRITE_PROTECT   for every format. While the log is on, pages get the right to write by a write fault only; a
+ *                   harvest takes it from them again. aspace_translate tells the rights without W then.
  *   HARDWARE        where CPUs set dirty flags (ASPACE_FEAT_AD). No faults; a harvest clears the flags.
  *
  * Large leaves are told as a whole, as are contiguous runs in mode HARDWARE. A leaf that is in the range of a harvest in
@@ -70,10 +70,10 @@ ASPACE_MUST_CHECK int aspace_harvest_dirty(struct aspace *space, aspace_va_t va,
                                            uint64_t *dirty);
 
 /*
- * The same from the rings: ranges[] are dirty pages, adjacent ones joined, in no order, none twice. *count is the room
- * (at least 1) on entry, the number used on return. MORE: the room is used up; call again. LIMIT: a ring was too small
- * since the rings were last emptied, and what is told is not all: harvest the whole range by bitmap next.
- * Failure: INVALID, CLOSED, NOT_MAPPED (no log), UNSUPPORTED (it has no rings), BUSY. Cost: the pages that were written.
+ * The same from the rings: ranges[] are dirty pages, adjacent ones joined, in no order, none twice. *count is the
+ * room (at least 1) on entry, the number used on return. MORE: the room is used up; call again. LIMIT: a ring was too
+ * small since the rings were last emptied, and what is told is not all: harvest the whole range by bitmap next.
+ * Failure: INVALID, CLOSED, NOT_MAPPED (no log), UNSUPPORTED (it has no rings), BUSY. Cost: the pages written.
  */
 ASPACE_MUST_CHECK int aspace_drain_dirty(struct aspace *space, struct aspace_range *ranges, size_t *count);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Leaves that lack the write right although their area has it: the frame is shared, or a backend's, and is to be copied
- * before it is written (T7); or a dirty log withholds it. Also the gate of forks. Must not know how a fault is answered.
+ * Leaves that lack the write right although their area has it: the frame is shared, or a backend's, and is to be
+ * copied before it is written (T7); or a dirty log withholds it. Also the gate of forks. Must not know how a fault is
+ * answered.
  */
 #include "pt/gate.h"
 #include "pt/log.h"
@@ -103,7 +104,7 @@ static uint64_t writable(struct cow *c, const struct spot *s, aspace_pa_t pa)
     return log_grant(c->pt, c->va, s->n->level, leaf, VALUE_RIGHTS(s->v));
 }
 
-/* The mapping is the only one: the frame becomes the area's own, with all rights. Nothing to flush: rights are added. */
+/* The mapping is the only one: the frame becomes the area's own, with all rights. Nothing to flush: they are added. */
 static void take_back(struct cow *c, struct spot *s)
 {
     while (!slot_cas(s->slot, &s->e, writable(c, s, s->pa)))
@@ -150,8 +151,8 @@ static enum cow_step step_locked(struct cow *c)
         return COW_DONE;
     if (log_may_hide(c->pt) && s.n->level && c->pt->log.split && !c->whole)
         return COW_NEEDS_SPLIT;
-    if (log_may_hide(c->pt) && fmt_present(c->pt->F, s.n->level, s.e) &&
-        area_leaf_rights(s.area, s.soft, ASPACE_W) && area_frame_owner(s.area, s.soft) != FRAME_BACKEND) {
+    if (log_may_hide(c->pt) && fmt_present(c->pt->F, s.n->level, s.e) && area_leaf_rights(s.area, s.soft, ASPACE_W) &&
+        area_frame_owner(s.area, s.soft) != FRAME_BACKEND) {
         let_write(c, &s);
         return COW_DONE;
     }

@@ -64,8 +64,9 @@ struct pt {
     struct node *root;
     struct pt_cpu *cpu;
     uint32_t tag;
-    uint32_t deferred;      /* something of this table went to a deferred list at some time: written once */
-    uint64_t zero_leaf[16]; /* leaf of level 0, default attribute, address 0, by rights; 0: cannot be expressed, or a log
+    uint32_t deferred; /* something of this table went to a deferred list at some time: written once */
+    uint64_t
+        zero_leaf[16]; /* leaf of level 0, default attribute, address 0, by rights; 0: cannot be expressed, or a log
                                withholds the write right */
     struct aspace *owner;
     uint64_t quota_tables, quota_frames;

@@ -55,9 +55,8 @@ static uint64_t restored(const struct pt *pt, const struct node *n, unsigned i, 
     unsigned soft = fmt_soft(pt->F, e);
     uint32_t rights = area_leaf_rights(area, soft, VALUE_RIGHTS(v));
     bool give = rights & ~fmt_leaf_rights(pt->F, &pt->C, e) & ASPACE_W;
-    return give && area_frame_owner(area, soft) != FRAME_BACKEND
-               ? fmt_with_rights(pt->F, &pt->C, n->level, e, rights)
-               : e;
+    return give && area_frame_owner(area, soft) != FRAME_BACKEND ? fmt_with_rights(pt->F, &pt->C, n->level, e, rights)
+                                                                 : e;
 }
 
 static uint64_t changed(const struct scan *s, const struct node *n, unsigned i, uint64_t e)

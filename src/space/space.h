@@ -21,7 +21,7 @@ struct aspace {
     void *mirror_ctx;
     uint64_t context; /* aspace/tag.h: generation and tag; 0: none yet */
     aspace_va_t sweep_va __attribute__((aligned(ASPACE_CACHE_LINE))); /* apart from the state, which all calls read */
-    uint64_t pins; /* pages pinned, each as often as it is */
+    uint64_t pins;                                                    /* pages pinned, each as often as it is */
     struct pt_cpu cpu[] __attribute__((aligned(ASPACE_CACHE_LINE)));
 };
 _Static_assert(sizeof(struct aspace) <= 2048, "ASPACE_BYTES covers the space");

@@ -135,12 +135,12 @@ void machine_build(const struct layout *layout); /* the layout, and a copy of ev
 void machine_restore(void);
 
 /* The dirty log's promise: each page is told by a harvest that returns after its last write began. */
-void dirty_forget(void);                                  /* a schedule begins */
-void dirty_written(uint64_t page);                        /* a write begins, or is made at once */
-void dirty_gone(const struct operation *op);              /* what it takes away need not be told */
-int dirty_harvest(unsigned page, unsigned pages);         /* and note what is told */
-void dirty_check(void);                                   /* all is done: a last harvest has told everything */
-void machine_late_flush(void); /* of the running CPU, if a mistake has left one out */
+void dirty_forget(void);                          /* a schedule begins */
+void dirty_written(uint64_t page);                /* a write begins, or is made at once */
+void dirty_gone(const struct operation *op);      /* what it takes away need not be told */
+int dirty_harvest(unsigned page, unsigned pages); /* and note what is told */
+void dirty_check(void);                           /* all is done: a last harvest has told everything */
+void machine_late_flush(void);                    /* of the running CPU, if a mistake has left one out */
 void machine_drop(void);
 void machine_spoilt(void);
 void machine_become(unsigned cpu);
