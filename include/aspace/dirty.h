@@ -14,8 +14,8 @@
  *                   harvest takes it from them again. aspace_translate tells the rights without W then.
  *   HARDWARE        where CPUs set dirty flags (ASPACE_FEAT_AD). No faults; a harvest clears the flags.
  *
- * Large leaves are told as a whole, as are contiguous runs in mode HARDWARE. A leaf that is in the range of a harvest in
- * part only is told each time, and so is one that the format cannot express without W.
+ * Large leaves are told as a whole, as are contiguous runs in mode HARDWARE. A leaf that is in the range of a harvest
+ * in part only is told each time, and so is one that the format cannot express without W.
  */
 #ifndef ASPACE_DIRTY_H
 #define ASPACE_DIRTY_H
