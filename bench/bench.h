@@ -107,6 +107,7 @@ void unmap_or_die(struct aspace *space, aspace_va_t va, uint64_t size);
 void bench_floors(void);
 void bench_spaces(void);
 void bench_ranges(void);
+void bench_dirty(void);
 void bench_faults(void);
 void bench_lookups(void);
 void bench_areas(void);

@@ -289,10 +289,10 @@ int main(int argc, char **argv)
         const char *name;
         void (*run)(void);
     } groups[] = {
-        {"floors", bench_floors},         {"spaces", bench_spaces},   {"ranges", bench_ranges},
-        {"faults", bench_faults},         {"lookups", bench_lookups}, {"areas", bench_areas},
-        {"threads", bench_threads},       {"forks", bench_forks},     {"memory", bench_memory},
-        {"strategies", bench_strategies},
+        {"floors", bench_floors}, {"spaces", bench_spaces},         {"ranges", bench_ranges},
+        {"dirty", bench_dirty},   {"faults", bench_faults},         {"lookups", bench_lookups},
+        {"areas", bench_areas},   {"threads", bench_threads},       {"forks", bench_forks},
+        {"memory", bench_memory}, {"strategies", bench_strategies},
     };
     calibrate();
     world_open();

@@ -158,7 +158,8 @@ void aspace_close(struct aspace *space);
  * Tear down in bounded steps: about `budget` tables a call. MORE while work is left, OK when every frame and table has
  * been returned and the memory of the space may be reused, if no ticket (ticket.h) still refers to it. Closes the space
  * first. The space must not be active on any CPU, and no other call on it may be in progress but the end of a ticket.
- * Not inside a read section; waits for a grace period in the last step. Failure: BUSY if active somewhere.
+ * Not inside a read section; waits for a grace period in the last step. Failure: BUSY if active somewhere, or if pages
+ * are pinned.
  */
 ASPACE_MUST_CHECK int aspace_destroy_step(struct aspace *space, size_t budget);
 ASPACE_MUST_CHECK int aspace_destroy(struct aspace *space); /* all steps at once */
@@ -285,7 +286,8 @@ ASPACE_MUST_CHECK int aspace_unmap(struct aspace *space, aspace_va_t va, uint64_
 ASPACE_MUST_CHECK int aspace_protect(struct aspace *space, aspace_va_t va, uint64_t size, uint32_t rights);
 
 /* Drop the contents and keep the area: a later access reads zero (LAZY, EAGER) or asks the backend (CUSTOM). Holes and
- * areas without contents of their own are skipped. Failure: INVALID, RANGE, NO_MEMORY, CLOSED. */
+ * areas without contents of their own are skipped, and so are leaves with a pinned page. Failure: INVALID, RANGE,
+ * NO_MEMORY, CLOSED. */
 ASPACE_MUST_CHECK int aspace_discard(struct aspace *space, aspace_va_t va, uint64_t size);
 
 /*
@@ -328,12 +330,12 @@ ASPACE_MUST_CHECK int aspace_clear(struct aspace *space);
  * whatever size, by a frame that the library allocates: break before make, contents copied. The old frame is freed.
  * Owned pages only (LAZY, EAGER).
  * Failure: INVALID, RANGE, NOT_MAPPED (not filled), UNSUPPORTED (not owned, or new_pa for a page that is part of a
- * large leaf, also if others have just made it so), NO_MEMORY, CLOSED; the frame stays the caller's. */
+ * large leaf, also if others have just made it so), BUSY (pinned), NO_MEMORY, CLOSED; the frame stays the caller's. */
 ASPACE_MUST_CHECK int aspace_migrate(struct aspace *space, aspace_va_t va, aspace_pa_t new_pa);
 
 /* Merge the small pages under one huge page of level `level` (1: 2 MiB, 2: 1 GiB) that contains va into one leaf, and
  * back. Collapse needs one area with one protection; pages not yet filled become zero. Accessed and dirty are kept.
- * Failure: INVALID, RANGE, NOT_MAPPED, UNSUPPORTED (cannot be one leaf), NO_MEMORY, CLOSED. */
+ * Failure: INVALID, RANGE, NOT_MAPPED, UNSUPPORTED (cannot be one leaf), BUSY (pinned), NO_MEMORY, CLOSED. */
 ASPACE_MUST_CHECK int aspace_collapse(struct aspace *space, aspace_va_t va, unsigned level);
 ASPACE_MUST_CHECK int aspace_split(struct aspace *space, aspace_va_t va);
 

@@ -9,7 +9,8 @@
  *           RESERVED, GUARD) are the same in both. A backend's pages are asked for by the child's own faults
  *   SHARE   the same, where no page is the area's own; UNSUPPORTED at the map otherwise: what the parent fills later
  *           could not reach the child
- *   COPY    owned pages are copied at once, as they are at the cut; UNSUPPORTED at the map for other areas
+ *   COPY    owned pages are copied at once, as they are at the cut, which pinned ones (aspace/pin.h) always are;
+ *           UNSUPPORTED at the map for other areas
  *   DROP    the child has nothing there
  *   WIPE    the child has the area, unfilled; UNSUPPORTED at the map where nothing is owned
  *   REFUSE  the fork fails with PERMISSION

@@ -241,6 +241,12 @@ static uint64_t essence(const struct audit *a, unsigned level, uint64_t e, unsig
     return fmt_with_soft(a->F, fmt_with_ad(a->F, e, true, true), 0);
 }
 
+/* A dirty log gives the write right by faults only. */
+static bool is_withheld(const struct audit *a, uint32_t rights, uint32_t has)
+{
+    return a->pt->log.withheld && has == (rights & ~(uint32_t)a->pt->log.withheld);
+}
+
 static void check_leaf(struct audit *a, const struct spot *p)
 {
     unsigned level = p->n->level;
@@ -252,7 +258,8 @@ static void check_leaf(struct audit *a, const struct spot *p)
         return;
     if (!level && a->F->run_lg2 && fmt_in_run(a->F, p->e) && !check_run(a, p, pa))
         return;
-    if (area_frame_owner(p->area, soft) == FRAME_BACKEND ? has & ~rights : has != rights) {
+    if (area_frame_owner(p->area, soft) == FRAME_BACKEND ? has & ~rights
+                                                         : has != rights && !is_withheld(a, rights, has)) {
         begin_spot(a, p);
         text_rights(&a->t, "permits ", has);
         text_rights(&a->t, ", not ", rights);

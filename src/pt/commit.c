@@ -3,7 +3,9 @@
  * The commit phase of range operations. Every node that is changed is locked by the operation, or private to it;
  * everything that can be needed is in op->pages and in the gather's reserve. Nothing here can fail.
  */
+#include "pt/log.h"
 #include "pt/op.h"
+#include "pt/pins.h"
 #include "pt/shares.h"
 
 struct node *op_take_page(struct op *op)
@@ -73,8 +75,7 @@ static bool breaks(const struct op *op)
 
 /* ---------------------------------------------------------------------------------------------------- opening (T8) */
 
-/* The frame of a LEAF or PARKED slot. */
-static aspace_pa_t leaf_pa(const struct op *op, const struct node *n, unsigned i, uint64_t e)
+aspace_pa_t op_leaf_pa(const struct op *op, const struct node *n, unsigned i, uint64_t e)
 {
     return fmt_present(op->F, n->level, e) ? fmt_output(op->F, op->C, n->level, e, i) : slot_parked_pa(op->F, e);
 }
@@ -117,7 +118,7 @@ static void split_leaf(struct op *op, struct node *n, unsigned i, struct node *c
         op_clean(op, slot, 1);
     }
     if (slot_soft(op->F, n->level, e) & SOFT_COUNTED)
-        shares_split(op->pt->host, leaf_pa(op, n, i, e), level_order(op->F, n->level));
+        shares_split(op->pt->host, op_leaf_pa(op, n, i, e), level_order(op->F, n->level));
     COUNT(pt_this_cpu(op->pt)->splits, 1);
 }
 
@@ -154,8 +155,8 @@ struct node *op_open(struct op *op, struct node *n, unsigned i, aspace_va_t slot
 
 /* ------------------------------------------------------------------------------------------------ contiguous runs */
 
-/* Take the run that slot i is in apart. Members of a run must agree, so the whole run is absent in between. */
-static void break_run(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va)
+/* Members of a run must agree, so the whole run is absent in between. */
+void op_break_run(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va)
 {
     unsigned run = 1u << op->C->run_lg2, first = i & ~(run - 1);
     uint64_t *slots = node_slots(n), kept[16];
@@ -178,7 +179,7 @@ void op_break_runs(struct op *op, struct node *n, struct seg g, aspace_va_t va, 
         bool whole = !(i & (run - 1)) && i + run <= g.hi;
         uint64_t e = slot_peek(node_slots(n) + i);
         if ((all || !whole) && fmt_present(op->F, 0, e) && fmt_in_run(op->F, e))
-            break_run(op, n, i, va + ((uint64_t)(i - g.lo) << 12));
+            op_break_run(op, n, i, va + ((uint64_t)(i - g.lo) << 12));
     }
 }
 
@@ -201,7 +202,7 @@ static uint64_t give_up(struct op *op, const struct node *n, unsigned i, uint64_
         return 1ull << order;
     if (present)
         gather_flush_range(&op->g, va, va + slot_span(F, n->level), n->level, 1);
-    aspace_pa_t pa = leaf_pa(op, n, i, old);
+    aspace_pa_t pa = op_leaf_pa(op, n, i, old);
     switch (area_frame_owner(area, slot_soft(F, n->level, old))) {
     case FRAME_BACKEND: gather_custom(&op->g, area, page_index(area, va), pa, order); return 0;
     case FRAME_UNIQUE: gather_frame(&op->g, pa, order); break;
@@ -363,7 +364,7 @@ uint64_t op_unpark(const struct op *op, const struct area *area, unsigned level,
 {
     uint64_t leaf = fmt_leaf(op->F, op->C, level, rights, area->attr) | fmt_addr_bits(op->F, slot_parked_pa(op->F, e));
     leaf = fmt_with_soft(op->F, leaf, slot_soft(op->F, level, e));
-    return op->C->features & ASPACE_FEAT_AD ? fmt_with_ad(op->F, leaf, e & SLOT_PARKED_A, e & SLOT_PARKED_D) : leaf;
+    return log_with_flags(op->pt, leaf, e & SLOT_PARKED_A, e & SLOT_PARKED_D);
 }
 
 static void sync_icache(const struct op *op, aspace_pa_t pa, unsigned level)
@@ -385,10 +386,12 @@ static uint64_t protected_slot(const struct op *op, const struct node *n, unsign
     case SLOT_LEAF:
         if (backend)
             rights &= fmt_leaf_rights(op->F, op->C, e);
+        rights = log_kept_rights(op->pt, n->level, e, rights);
         return rights ? fmt_with_rights(op->F, op->C, n->level, e, rights) : slot_park(op->F, op->C, n->level, e, i);
     case SLOT_PARKED:
         if (backend)
             rights &= SLOT_PARKED_RIGHTS(e);
+        rights = log_new_rights(op->pt, rights);
         return rights ? op_unpark(op, area, n->level, e, rights) : e;
     default: /* ARMED, or BUSY by R3 */ return slot_armed(op->C, n->level, v, area_how(area));
     }
@@ -399,18 +402,24 @@ static uint32_t granted(const struct op *op, unsigned level, uint64_t e)
     return fmt_present(op->F, level, e) ? fmt_leaf_rights(op->F, op->C, e) : 0;
 }
 
+/* L2: rights that the new value v of a slot lacks, and that a TLB may have although the entry does not. */
+static uint32_t hidden(const struct op *op, value_t old, value_t v)
+{
+    return log_may_hide(op->pt) ? VALUE_RIGHTS(old) & ~VALUE_RIGHTS(v) & ASPACE_W : 0;
+}
+
 /* Instructions are fetchable before the page is executable: another CPU may fetch as soon as the entry is there. A
  * fault or hardware's flags may change the entry meanwhile, but not the frame of a leaf. */
 static void protect_slot(struct op *op, struct node *n, unsigned i, value_t v, aspace_va_t va)
 {
     uint64_t *slot = node_slots(n) + i, e = slot_load(slot), new;
-    uint32_t before, after;
+    uint32_t before, after, maybe = hidden(op, node_value(n, i), v);
     bool synced = false;
     do {
         new = protected_slot(op, n, i, e, v);
-        if (new == e)
+        if (new == e && !maybe)
             return;
-        before = granted(op, n->level, e);
+        before = granted(op, n->level, e) | (fmt_present(op->F, n->level, e) ? maybe : 0);
         after = granted(op, n->level, new);
         if (after & ~before & ASPACE_X && !synced) {
             sync_icache(op, fmt_output(op->F, op->C, n->level, new, i), n->level);
@@ -435,6 +444,7 @@ static unsigned protect_alike(struct op *op, struct node *n, struct seg g, value
     uint32_t rights = area_leaf_rights(area, slot_soft(F, 0, e), VALUE_RIGHTS(v));
     if (!rights || (area->flags & AREA_CUSTOM) || !fmt_present(F, 0, e))
         return g.lo;
+    rights = log_kept_rights(op->pt, 0, e, rights);
     bool hardware = op->C->features & ASPACE_FEAT_AD;
     uint32_t before = fmt_leaf_rights(F, op->C, e);
     uint64_t flip = e ^ fmt_with_rights(F, op->C, 0, e, rights);
@@ -459,7 +469,7 @@ static unsigned protect_alike(struct op *op, struct node *n, struct seg g, value
         if ((e & flags) == flags)
             slot_store(slots + i, e ^ flip);
     }
-    if (before & ~rights)
+    if ((before | hidden(op, g.value, v)) & ~rights)
         gather_flush_range(&op->g, va, va + ((uint64_t)(i - g.lo) << 12), 0, (uint64_t)(i - g.lo));
     return i;
 }
@@ -529,6 +539,8 @@ static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t 
         return;
     struct area *area = value_area(op->pt->host, node_value(n, i));
     if (!(area->flags & (AREA_OWNED | AREA_CUSTOM)))
+        return;
+    if (pins_exist(op->pt->host) && pins_any(op->pt->host, op_leaf_pa(op, n, i, e), level_order(op->F, n->level)))
         return;
     uint64_t back = give_up(op, n, i, slot_xchg(slot, op_busy(op, n->level)), va);
     if (!back) /* the release will take the pages of the page back, but they stay mapped */

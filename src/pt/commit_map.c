@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Commit of map: leaves and markers into slots that are EMPTY, or BUSY since they were unmapped in the same step. */
+#include "pt/log.h"
 #include "pt/op.h"
 
 /* The word of the next frame (pa | order), which stays. */
@@ -51,7 +52,7 @@ static uint64_t leaf_for(const struct pt *pt, const struct pt_map *m, unsigned l
     uint32_t rights = area_leaf_rights(area, 0, VALUE_RIGHTS(m->value));
     if (!rights)
         return slot_parked(pt->F, &pt->C, level, pa, 0);
-    return fmt_leaf(pt->F, &pt->C, level, rights, area->attr) | fmt_addr_bits(pt->F, pa);
+    return fmt_leaf(pt->F, &pt->C, level, log_new_rights(pt, rights), area->attr) | fmt_addr_bits(pt->F, pa);
 }
 
 /* Entries from `first` on, `step` apart. A private table takes ordinary stores, which vectorise. Elsewhere each entry

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Leaves that lack the write right although their area has it: the frame is shared, or a backend's, and is to be copied
- * before it is written (T7). Also the gate of forks. Must not know how a fault is answered.
+ * Leaves that lack the write right although their area has it: the frame is shared, or a backend's, and is to be
+ * copied before it is written (T7); or a dirty log withholds it. Also the gate of forks. Must not know how a fault is
+ * answered.
  */
 #include <aspace/watch.h>
 
 #include "pt/gate.h"
+#include "pt/log.h"
 #include "pt/op.h"
 #include "pt/shares.h"
 
@@ -48,7 +50,7 @@ uint64_t pt_with_frame(const struct pt *pt, unsigned level, value_t v, uint64_t 
     const struct fmt *F = pt->F;
     const struct area *area = value_area(pt->host, v);
     unsigned soft = area->flags & AREA_OWNED ? 0 : SOFT_OWN;
-    uint32_t rights = area_leaf_rights(area, soft, VALUE_RIGHTS(v));
+    uint32_t rights = log_kept_rights(pt, level, e, area_leaf_rights(area, soft, VALUE_RIGHTS(v)));
     bool present = fmt_present(F, level, e);
     bool accessed = present ? fmt_accessed(F, e) : (e & SLOT_PARKED_A) != 0;
     bool dirty = present ? fmt_dirty(F, e) : (e & SLOT_PARKED_D) != 0;
@@ -57,8 +59,7 @@ uint64_t pt_with_frame(const struct pt *pt, unsigned level, value_t v, uint64_t 
         return slot_parked(F, &pt->C, level, pa, state | (uint64_t)soft << SLOT_PARKED_SOFT_SHIFT);
     }
     uint64_t leaf = fmt_leaf(F, &pt->C, level, rights, area->attr) | fmt_addr_bits(F, pa);
-    leaf = fmt_with_soft(F, leaf, soft);
-    return pt->C.features & ASPACE_FEAT_AD ? fmt_with_ad(F, leaf, accessed, dirty) : leaf;
+    return log_with_flags(pt, fmt_with_soft(F, leaf, soft), accessed, dirty);
 }
 
 /* A frame in the place of one that the space has, or one more. */
@@ -73,6 +74,7 @@ struct cow {
     bool copied;        /* it is in the place of the old one */
     bool charged;       /* it is accounted for as one more */
     struct node *spare; /* taken with it: a place for the old frame to wait in */
+    bool whole;         /* no memory to split a large leaf for the log: all of it becomes writable */
 };
 
 /* The slot found, its node locked. */
@@ -85,7 +87,7 @@ struct spot {
     struct area *area;
 };
 
-/* A leaf whose area lets it be written. */
+/* A leaf that may not be written, though its area lets it be. */
 static bool find_spot(struct cow *c, struct spot *s)
 {
     const struct pt *pt = c->pt;
@@ -100,13 +102,39 @@ static bool find_spot(struct cow *c, struct spot *s)
     s->area = value_area(pt->host, s->v);
     s->soft = slot_soft(pt->F, s->n->level, s->e);
     s->pa = kind == SLOT_LEAF ? fmt_output(pt->F, &pt->C, s->n->level, s->e, s->i) : slot_parked_pa(pt->F, s->e);
-    return VALUE_RIGHTS(s->v) & ASPACE_W && area_frame_owner(s->area, s->soft) != FRAME_BORROWED;
+    if (!(VALUE_RIGHTS(s->v) & ASPACE_W) || s->area->flags & AREA_ROM)
+        return false;
+    if (kind == SLOT_LEAF && fmt_leaf_rights(pt->F, &pt->C, s->e) & ASPACE_W)
+        return false; /* another CPU was faster */
+    return log_may_hide(pt) || area_frame_owner(s->area, s->soft) != FRAME_BORROWED;
 }
 
-/* The mapping is the only one: the frame becomes the area's own, with all rights. Nothing to flush. */
+/* Only the log withholds the right. Nothing to flush but a run that is taken apart, so that pages are told singly. */
+static void let_write(struct cow *c, struct spot *s)
+{
+    const struct pt *pt = c->pt;
+    if (!s->n->level && pt->C.run_lg2 && fmt_in_run(pt->F, s->e)) {
+        op_break_run(&c->op, s->n, s->i, c->va);
+        s->e = slot_load(s->slot);
+    }
+    uint64_t new;
+    do
+        new = log_grant(c->pt, c->va, s->n->level, s->e, VALUE_RIGHTS(s->v));
+    while (!slot_cas(s->slot, &s->e, new));
+    op_clean(&c->op, s->slot, 1);
+}
+
+/* What the slot becomes with a frame that only it maps. */
+static uint64_t writable(struct cow *c, const struct spot *s, aspace_pa_t pa)
+{
+    uint64_t leaf = pt_with_frame(c->pt, s->n->level, s->v, s->e, pa);
+    return log_grant(c->pt, c->va, s->n->level, leaf, VALUE_RIGHTS(s->v));
+}
+
+/* The mapping is the only one: the frame becomes the area's own, with all rights. Nothing to flush: they are added. */
 static void take_back(struct cow *c, struct spot *s)
 {
-    while (!slot_cas(s->slot, &s->e, pt_with_frame(c->pt, s->n->level, s->v, s->e, s->pa)))
+    while (!slot_cas(s->slot, &s->e, writable(c, s, s->pa)))
         continue;
     op_clean(&c->op, s->slot, 1);
     COUNT(pt_this_cpu(c->pt)->cow_takes, 1);
@@ -124,7 +152,7 @@ static void copy(struct cow *c, struct spot *s)
     if (fmt_present(pt->F, 0, s->e))
         gather_flush_range(&c->op.g, c->va, c->va + 4096, 0, 1);
     gather_flush(&c->op.g);
-    slot_publish(s->slot, pt_with_frame(c->pt, 0, s->v, s->e, c->frame));
+    slot_publish(s->slot, writable(c, s, c->frame));
     op_clean(&c->op, s->slot, 1);
     c->frame = ASPACE_PA_NONE;
     c->copied = true;
@@ -149,6 +177,13 @@ static enum cow_step step_locked(struct cow *c)
     struct spot s;
     if (!find_spot(c, &s))
         return COW_DONE;
+    if (log_may_hide(c->pt) && s.n->level && c->pt->log.split && !c->whole)
+        return COW_NEEDS_SPLIT;
+    if (log_may_hide(c->pt) && fmt_present(c->pt->F, s.n->level, s.e) && area_leaf_rights(s.area, s.soft, ASPACE_W) &&
+        area_frame_owner(s.area, s.soft) != FRAME_BACKEND) {
+        let_write(c, &s);
+        return COW_DONE;
+    }
     bool backend = area_frame_owner(s.area, s.soft) == FRAME_BACKEND;
     if (backend && !(s.area->flags & AREA_PRIVATE))
         return COW_DONE;
@@ -207,6 +242,17 @@ static int get_frame(struct cow *c, enum cow_step next)
     return ASPACE_E_NO_MEMORY;
 }
 
+static int split(struct cow *c)
+{
+    int rc = pt_split_in_fault(c->pt, c->va);
+    if (rc == ASPACE_E_OK || rc == ASPACE_E_NOT_MAPPED)
+        return ASPACE_E_OK;
+    if (c->whole || !log_may_hide(c->pt))
+        return rc;
+    c->whole = true;
+    return ASPACE_E_OK;
+}
+
 /* What a frame was taken for may have changed by the next step: then it goes back, and all begins again. */
 int pt_cow(struct pt *pt, aspace_va_t va)
 {
@@ -215,9 +261,7 @@ int pt_cow(struct pt *pt, aspace_va_t va)
     enum cow_step next = COW_DONE;
     while (rc == ASPACE_E_OK && (next = step(&c)) != COW_DONE) {
         put_frame(&c);
-        rc = next == COW_NEEDS_SPLIT ? pt_split_in_fault(pt, va) : get_frame(&c, next);
-        if (rc == ASPACE_E_NOT_MAPPED)
-            rc = ASPACE_E_OK;
+        rc = next == COW_NEEDS_SPLIT ? split(&c) : get_frame(&c, next);
     }
     put_frame(&c);
     return rc;

@@ -6,6 +6,8 @@
  */
 #include "pt/fork.h"
 #include "pt/gate.h"
+#include "pt/log.h"
+#include "pt/pins.h"
 #include "pt/range.h"
 #include "pt/shares.h"
 
@@ -85,7 +87,7 @@ static uint64_t protect(struct pt_fork *f, const struct stretch *s, unsigned i, 
         else
             new = slot_park(F, &pt->C, level, fmt_with_soft(F, e, SOFT_COUNTED), i);
     } while (new != e && !slot_cas(slot, &e, new));
-    if (had & ASPACE_W) {
+    if (had & ASPACE_W || log_may_hide(pt)) {
         f->took = true;
         aspace_va_t va = s->va + (i - s->lo) * slot_span(F, level);
         gather_flush_range(&f->g, va, va + slot_span(F, level), level, 1);
@@ -129,7 +131,7 @@ static int share_slot(struct pt_fork *f, const struct stretch *s, unsigned i, ui
         pt_account_frames(f->child, -((int64_t)1 << order));
         return rc;
     }
-    f->copies |= s->area->fork == ASPACE_FORK_COPY;
+    f->copies |= s->area->fork == ASPACE_FORK_COPY || pins_any(f->parent->host, pa, order);
     slot_store(node_slots(s->to) + i, e);
     return ASPACE_E_OK;
 }
@@ -302,7 +304,7 @@ static int unshare_slot(struct pt_fork *f, struct node *n, unsigned i)
         return ASPACE_E_OK;
     value_t v = node_value(n, i);
     aspace_pa_t pa = slot_pa(pt, n->level, e, i);
-    if (value_area(pt->host, v)->fork != ASPACE_FORK_COPY)
+    if (value_area(pt->host, v)->fork != ASPACE_FORK_COPY && !pins_any(pt->host, pa, level_order(pt->F, n->level)))
         return ASPACE_E_OK;
     int rc = copy_frame(f, n->level, v, &e, pa);
     if (rc == ASPACE_E_OK) {

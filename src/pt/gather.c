@@ -8,6 +8,7 @@
 #include <aspace/backend.h>
 
 #include "pt/gather.h"
+#include "pt/pins.h"
 #include "pt/shares.h"
 #include "pt/walk.h"
 
@@ -215,8 +216,8 @@ static void freer_flush(struct freer *f)
 
 static inline void free_frame(struct freer *f, aspace_pa_t pa, unsigned order)
 {
-    if (UNLIKELY(order)) {
-        f->host->hal->free(f->host->ctx, pa, order);
+    if (UNLIKELY(order || pins_exist(f->host))) {
+        pins_free(f->host, pa, order);
         return;
     }
     f->pa[f->n++] = pa;

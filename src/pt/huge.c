@@ -4,7 +4,9 @@
  * of range operations for locks, preparation and release.
  */
 #include "pt/gate.h"
+#include "pt/log.h"
 #include "pt/op.h"
+#include "pt/pins.h"
 
 /* The node whose slot for va is not TABLE, or is at level `stop`. Not locked; inside the section. No descriptor is read
  * on the way. */
@@ -89,6 +91,12 @@ int pt_split_in_fault(struct pt *pt, aspace_va_t va)
 
 /* -------------------------------------------------------------------------------------------------------- migrate */
 
+/* Does a device use a frame of the LEAF or PARKED entry e? Under the lock it stays so. */
+static bool is_pinned(const struct op *op, const struct node *n, unsigned i, uint64_t e)
+{
+    return pins_exist(op->pt->host) && pins_any(op->pt->host, op_leaf_pa(op, n, i, e), level_order(op->F, n->level));
+}
+
 /* T7 without sharing: the leaf is absent (BUSY) from before the copy until after the flush, so that no write can go to
  * the old frame once it has been copied. */
 static int move_page(struct op *op, struct node *n, aspace_va_t va, aspace_pa_t new_pa)
@@ -102,9 +110,11 @@ static int move_page(struct op *op, struct node *n, aspace_va_t va, aspace_pa_t 
     enum frame_owner owner = area_frame_owner(value_area(op->pt->host, node_value(n, i)), slot_soft(F, n->level, e));
     if (owner != FRAME_UNIQUE && owner != FRAME_COUNTED)
         return ASPACE_E_UNSUPPORTED;
+    if (is_pinned(op, n, i, e))
+        return ASPACE_E_BUSY;
     e = slot_xchg(slot, op_busy(op, n->level));
     bool present = fmt_present(F, n->level, e);
-    aspace_pa_t old = present ? fmt_output(F, op->C, n->level, e, i) : slot_parked_pa(F, e);
+    aspace_pa_t old = op_leaf_pa(op, n, i, e);
     if (present)
         gather_flush_range(&op->g, va & ~(span - 1), (va & ~(span - 1)) + span, n->level, 1);
     gather_flush(&op->g);
@@ -210,6 +220,19 @@ static int check_uniform(struct op *op, struct collapse *c)
     return VALUE_RIGHTS(g.value) ? ASPACE_E_OK : ASPACE_E_UNSUPPORTED;
 }
 
+/* A fault may fill a page of the child meanwhile, but nobody pins one. */
+static bool any_pinned(const struct op *op, const struct node *child)
+{
+    unsigned end = pins_exist(op->pt->host) ? node_entries(op->F, child->level) : 0;
+    for (unsigned i = 0; i < end; i++) {
+        uint64_t e = slot_load(node_slots(child) + i);
+        enum slot_kind kind = slot_kind(op->F, child->level, e);
+        if ((kind == SLOT_LEAF || kind == SLOT_PARKED) && is_pinned(op, child, i, e))
+            return true;
+    }
+    return false;
+}
+
 /* Unlink the child, whose values have passed to the parent. */
 static void drop_child(struct op *op, struct collapse *c)
 {
@@ -228,10 +251,9 @@ static void drop_child(struct op *op, struct collapse *c)
 static void install_huge(struct op *op, struct collapse *c, bool accessed, bool dirty)
 {
     unsigned level = c->parent->level;
-    uint32_t rights = area_leaf_rights(c->area, 0, VALUE_RIGHTS(c->value));
+    uint32_t rights = log_new_rights(op->pt, area_leaf_rights(c->area, 0, VALUE_RIGHTS(c->value)));
     uint64_t leaf = fmt_leaf(op->F, op->C, level, rights, c->area->attr) | fmt_addr_bits(op->F, c->pa);
-    if (op->C->features & ASPACE_FEAT_AD)
-        leaf = fmt_with_ad(op->F, leaf, accessed, dirty);
+    leaf = log_with_flags(op->pt, leaf, accessed, dirty);
     op_set(op, c->parent, c->i, c->i + 1, c->value);
     slot_publish(node_slots(c->parent) + c->i, leaf);
     op_clean(op, node_slots(c->parent) + c->i, 1);
@@ -306,6 +328,8 @@ static int collapse_locked(struct op *op, struct collapse *c, unsigned level)
         return collapse_linear(op, c);
     if (!(c->area->flags & AREA_OWNED))
         return ASPACE_E_UNSUPPORTED;
+    if (any_pinned(op, c->child))
+        return ASPACE_E_BUSY;
     return c->pa == ASPACE_PA_NONE ? ASPACE_E_NO_MEMORY : collapse_owned(op, c);
 }
 

@@ -129,6 +129,10 @@ void op_flush_table(struct op *op, unsigned level, aspace_va_t va);
 void op_break_runs(struct op *op, struct node *n, struct seg g, aspace_va_t va, unsigned all);
 /* The leaf of a PARKED slot, with these rights. */
 uint64_t op_unpark(const struct op *op, const struct area *area, unsigned level, uint64_t e, uint32_t rights);
+/* The frame of the LEAF or PARKED entry e of slot i. */
+aspace_pa_t op_leaf_pa(const struct op *op, const struct node *n, unsigned i, uint64_t e);
+/* Take the contiguous run apart that slot i, of va slot_va, is in; flushes. */
+void op_break_run(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va);
 /* Set values of slots, with the spill page the plan counted. */
 void op_set(struct op *op, struct node *n, unsigned lo, unsigned hi, value_t v);
 /* These pages of the area are no longer mapped; area NULL: account for what is pending. */

@@ -6,6 +6,7 @@
 #ifndef PT_PT_H
 #define PT_PT_H
 
+#include <aspace/dirty.h>
 #include <aspace/fault.h>
 
 #include "pt/area.h"
@@ -54,6 +55,17 @@ struct pt_gone {
     aspace_va_t va, end, new_va;
 };
 
+enum log_mode { LOG_OFF, LOG_FAULTS, LOG_HARDWARE };
+
+/* The dirty log (pt/log.h): what faults and operations read of it; written by start and stop. */
+struct pt_log {
+    uint8_t mode;     /* enum log_mode */
+    uint8_t withheld; /* ASPACE_W: leaves get that right by a write fault only; else 0 */
+    uint8_t split;    /* a write fault splits large leaves */
+    struct aspace_dirty_ring *rings;
+    aspace_va_t va, end;
+};
+
 /* What every lookup reads comes first. */
 struct pt {
     aspace_va_t base, end;
@@ -65,12 +77,15 @@ struct pt {
     const struct fmt *F;
     struct aspace_host *host;
     uint32_t gate; /* CPU + 1 of the fork that is copying this table; 0: open (pt/gate.h) */
+    struct pt_log log;
     struct fmt_ctx C;
     struct node *root;
     struct pt_cpu *cpu;
     uint32_t tag;
-    uint32_t deferred;      /* something of this table went to a deferred list at some time: written once */
-    uint64_t zero_leaf[16]; /* leaf of level 0, default attribute, address 0, by rights; 0: cannot be expressed */
+    uint32_t deferred; /* something of this table went to a deferred list at some time: written once */
+    uint64_t
+        zero_leaf[16]; /* leaf of level 0, default attribute, address 0, by rights; 0: cannot be expressed, or a log
+                               withholds the write right */
     struct aspace *owner;
     uint64_t quota_tables, quota_frames;
     aspace_pa_t root_pa;
@@ -86,6 +101,7 @@ struct pt {
     uint64_t known[CPU_WORDS]; /* CPUs that were active at some time */
 
     struct pt_pending pending;
+    uint32_t log_lock __attribute__((aligned(ASPACE_CACHE_LINE))); /* one start, harvest or stop at a time */
 };
 
 /* Between the flush and the release of what an operation took, outside of its locks and its section. */

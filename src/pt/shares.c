@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Counts of shared frames: the locks, the two stores, and runs that are mapped in pieces by some. */
 #include "pt/shares.h"
+#include "pt/pins.h"
 #include "pt/pool.h"
 
 enum {
@@ -10,7 +11,7 @@ enum {
     RUN_MAX = 512,
 };
 
-static uint32_t *lock_of(struct aspace_host *host, aspace_pa_t pa)
+uint32_t *shares_lock(struct aspace_host *host, aspace_pa_t pa)
 {
     return &host->shares[(pa >> REGION_LG2) % SHARE_LOCKS].lock;
 }
@@ -22,14 +23,20 @@ static unsigned slot_of(aspace_pa_t pa, unsigned level)
     return (unsigned)(pa >> (REGION_LG2 + DIRECTORY_BITS * level)) & ((1u << DIRECTORY_BITS) - 1);
 }
 
+void *shares_page(void *const *root, aspace_pa_t pa)
+{
+    void *page = seam_load_acquire(root);
+    for (unsigned level = DIRECTORIES; page && level-- > 0;)
+        page = seam_load_acquire(&((void **)page)[slot_of(pa, level)]);
+    return page;
+}
+
 /* The frame's counts, NULL if there is no page for them. */
 static struct aspace_frame_counts *find(const struct aspace_host *host, aspace_pa_t pa)
 {
     if (host->hal->frame_counts)
         return host->hal->frame_counts(host->ctx, pa);
-    void *page = seam_load_acquire(&host->share_root);
-    for (unsigned level = DIRECTORIES; page && level-- > 0;)
-        page = seam_load_acquire(&((void **)page)[slot_of(pa, level)]);
+    void *page = shares_page(&host->share_root, pa);
     return page ? (struct aspace_frame_counts *)page + (pa >> 12 & (RUN_MAX - 1)) : NULL;
 }
 
@@ -50,11 +57,9 @@ static bool grow(struct aspace_host *host, void **place)
     return true;
 }
 
-int shares_prepare(struct aspace_host *host, aspace_pa_t pa)
+int shares_prepare_page(struct aspace_host *host, void **root, aspace_pa_t pa)
 {
-    if (host->hal->frame_counts)
-        return ASPACE_E_OK;
-    void **place = &host->share_root;
+    void **place = root;
     for (unsigned level = DIRECTORIES;;) {
         if (!seam_load_acquire(place) && !grow(host, place))
             return ASPACE_E_NO_MEMORY;
@@ -62,6 +67,11 @@ int shares_prepare(struct aspace_host *host, aspace_pa_t pa)
             return ASPACE_E_OK;
         place = &((void **)seam_load_acquire(place))[slot_of(pa, level)];
     }
+}
+
+int shares_prepare(struct aspace_host *host, aspace_pa_t pa)
+{
+    return host->hal->frame_counts ? ASPACE_E_OK : shares_prepare_page(host, &host->share_root, pa);
 }
 
 static bool is_zero(const void *page)
@@ -88,6 +98,7 @@ static void trim(struct aspace_host *host, void **place, unsigned level)
 void shares_trim(struct aspace_host *host)
 {
     trim(host, &host->share_root, DIRECTORIES);
+    trim(host, &host->pin_root, DIRECTORIES);
 }
 
 /* ------------------------------------------------------------------------------------------------------ the counts */
@@ -123,7 +134,7 @@ static void drop_whole(struct aspace_frame_counts *run, unsigned frames, uint64_
 int shares_add(struct aspace_host *host, aspace_pa_t pa, unsigned order)
 {
     struct aspace_frame_counts *c = find(host, pa);
-    uint32_t *count = order ? &c->whole : &c->sharers, *lock = lock_of(host, pa);
+    uint32_t *count = order ? &c->whole : &c->sharers, *lock = shares_lock(host, pa);
     seam_lock(lock, host_lock_tag());
     uint32_t mappings = order ? (*count ? *count : 1) : (*count & ~SHARES_GROUPED) + !(*count & SHARES_GROUPED);
     bool full = mappings >= host->share_max;
@@ -137,20 +148,20 @@ static void free_gone(struct aspace_host *host, aspace_pa_t pa, const uint64_t *
 {
     for (unsigned i = 0; i < frames; i++)
         if (gone[i / 64] >> (i % 64) & 1)
-            host->hal->free(host->ctx, pa + ((uint64_t)i << 12), 0);
+            pins_free(host, pa + ((uint64_t)i << 12), 0);
 }
 
 static void drop_run(struct aspace_host *host, aspace_pa_t pa, unsigned order, struct aspace_frame_counts *run)
 {
     uint64_t gone[RUN_MAX / 64] = {0};
-    uint32_t *lock = lock_of(host, pa);
+    uint32_t *lock = shares_lock(host, pa);
     seam_lock(lock, host_lock_tag());
     bool last = !run->whole;
     if (!last)
         drop_whole(run, 1u << order, gone);
     seam_unlock(lock);
     if (last)
-        host->hal->free(host->ctx, pa, order);
+        pins_free(host, pa, order);
     else
         free_gone(host, pa, gone, 1u << order);
 }
@@ -158,7 +169,7 @@ static void drop_run(struct aspace_host *host, aspace_pa_t pa, unsigned order, s
 void shares_drop(struct aspace_host *host, aspace_pa_t pa, unsigned order)
 {
     struct aspace_frame_counts *c = find(host, pa);
-    uint32_t *lock = lock_of(host, pa);
+    uint32_t *lock = shares_lock(host, pa);
     ASSERT(order <= 9);
     if (c && order) {
         drop_run(host, pa, order, c);
@@ -173,7 +184,7 @@ void shares_drop(struct aspace_host *host, aspace_pa_t pa, unsigned order)
         seam_unlock(lock);
     }
     if (last)
-        host->hal->free(host->ctx, pa, order);
+        pins_free(host, pa, order);
 }
 
 bool shares_unique(const struct aspace_host *host, aspace_pa_t pa, unsigned order)
@@ -186,7 +197,7 @@ void shares_split(struct aspace_host *host, aspace_pa_t pa, unsigned order)
 {
     struct aspace_frame_counts *run = find(host, pa);
     uint64_t gone[RUN_MAX / 64] = {0};
-    uint32_t *lock = lock_of(host, pa);
+    uint32_t *lock = shares_lock(host, pa);
     if (!run)
         return;
     seam_lock(lock, host_lock_tag());

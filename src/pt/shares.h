@@ -35,6 +35,12 @@ bool shares_unique(const struct aspace_host *host, aspace_pa_t pa, unsigned orde
 /* The caller's mapping of a run becomes mappings of each of its frames. */
 void shares_split(struct aspace_host *host, aspace_pa_t pa, unsigned order);
 
+/* The sparse table itself, for counts of other sorts: the page with the counts of the frame at pa and its neighbours of
+ * 2 MiB, NULL if there is none; and to make one, NO_MEMORY. The lock guards what is in the page. */
+void *shares_page(void *const *root, aspace_pa_t pa);
+int shares_prepare_page(struct aspace_host *host, void **root, aspace_pa_t pa);
+uint32_t *shares_lock(struct aspace_host *host, aspace_pa_t pa);
+
 /* Free the table as far as nothing is shared: no other call may be in progress on the host. */
 void shares_trim(struct aspace_host *host);
 

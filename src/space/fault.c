@@ -7,6 +7,7 @@
 #include <aspace/backend.h>
 
 #include "pt/gate.h"
+#include "pt/log.h"
 #include "pt/pool.h"
 #include "pt/walk.h"
 #include "space/space.h"
@@ -21,6 +22,7 @@ struct fault {
     uint32_t need; /* rights asked for, without U where the format does not tell */
     struct aspace_fault_info *info;
     struct walk w;
+    bool filled; /* by this fault, in a round before: with less than it asks for */
 };
 
 /* Beside the answers: look again, and the same once the page has been copied. */
@@ -165,7 +167,7 @@ static uint64_t make_leaf(const struct fault *f, unsigned level, const struct ar
     const struct pt *pt = f->pt;
     if (rights & ASPACE_X && area->flags & AREA_CUSTOM && pt->host->hal->icache_sync)
         pt->host->hal->icache_sync(pt->host->ctx, pa, slot_span(pt->F, level));
-    return fmt_leaf(pt->F, &pt->C, level, rights, area->attr) | fmt_addr_bits(pt->F, pa);
+    return fmt_leaf(pt->F, &pt->C, level, log_new_rights(pt, rights), area->attr) | fmt_addr_bits(pt->F, pa);
 }
 
 /* The largest leaf that the ARMED slot and the area allow. */
@@ -275,18 +277,24 @@ static enum aspace_fault_result on_armed(struct fault *f)
         return verdict(f, area);
     enum aspace_fault_result r =
         area->flags & AREA_CUSTOM ? fill_custom(f, area, VALUE_RIGHTS(v)) : fill_owned(f, area, VALUE_RIGHTS(v));
-    if (r == ASPACE_FAULT_DONE && area->flags & AREA_COUNT)
+    if (r != ASPACE_FAULT_DONE)
+        return r;
+    if (area->flags & AREA_COUNT)
         seam_add(&area->faults, 1);
-    return r;
+    f->filled = true;
+    return f->need & ASPACE_W && log_may_hide(f->pt) ? FAULT_AGAIN : r; /* what is withheld the next round grants */
 }
 
 /* Under the lock, as rights are given: a protect that takes them from the area may find nothing to change in the leaf,
  * and would be undone. */
-static bool publish_upgrade(struct fault *f, value_t v, uint64_t e)
+static bool publish_upgrade(struct fault *f, value_t v, uint64_t e, uint32_t rights)
 {
     struct node *n = walk_node(f->pt, f->w.slots);
     seam_lock(&n->lock, host_lock_tag());
-    bool done = !n->stale && node_value(n, f->w.index) == v && publish(f, e);
+    bool done = !n->stale && node_value(n, f->w.index) == v;
+    if (done && f->need & ASPACE_W)
+        e = log_grant(f->pt, f->va, f->w.level, e, rights);
+    done = done && publish(f, e);
     seam_unlock(&n->lock);
     return done;
 }
@@ -305,9 +313,10 @@ static enum aspace_fault_result upgrade(struct fault *f, const struct area *area
     uint32_t now = page.rights ? page.rights : rights;
     bool same =
         page.pa == pa && page.order == level_order(pt->F, f->w.level) && page_is_good(f, &page, f->w.level, rights);
-    bool done = same && publish_upgrade(f, v,
-                                        parked ? make_leaf(f, f->w.level, area, now, pa)
-                                               : fmt_with_rights(pt->F, &pt->C, f->w.level, f->w.e, now));
+    uint64_t e = same && parked ? make_leaf(f, f->w.level, area, now, pa) : f->w.e;
+    if (same && !parked)
+        e = fmt_with_rights(pt->F, &pt->C, f->w.level, e, log_kept_rights(pt, f->w.level, e, now));
+    bool done = same && publish_upgrade(f, v, e, now);
     release_page(f, area, &page); /* the mapping holds one reference, not two */
     return done ? ASPACE_FAULT_DONE : same ? FAULT_AGAIN : answer(f, area, ASPACE_FAULT_BUS);
 }
@@ -339,6 +348,8 @@ static enum aspace_fault_result on_filled(struct fault *f)
         return FAULT_COPY;
     if (area_frame_owner(area, soft) == FRAME_BACKEND)
         return upgrade(f, area, g.value);
+    if (f->need & ASPACE_W && f->w.kind == SLOT_LEAF && log_may_hide(pt))
+        return FAULT_COPY;
     return FAULT_AGAIN; /* a protect is between the slot and the segment */
 }
 
@@ -386,7 +397,9 @@ static __attribute__((noinline)) enum aspace_fault_result fault_general(struct a
             aspace_pause();
         }
     }
-    r = r == FAULT_AGAIN ? ASPACE_FAULT_RETRY : r == ASPACE_FAULT_SPURIOUS && copied ? ASPACE_FAULT_DONE : r;
+    r = r == FAULT_AGAIN                                     ? ASPACE_FAULT_RETRY
+        : r == ASPACE_FAULT_SPURIOUS && (copied || f.filled) ? ASPACE_FAULT_DONE
+                                                             : r;
     COUNT(pt_this_cpu(pt)->faults[r], 1);
     return r;
 }
@@ -413,13 +426,13 @@ enum aspace_fault_result fault_make_tables(struct aspace *s, aspace_va_t va)
 static __attribute__((noinline)) void fault_around(struct pt *pt, aspace_va_t va, uint64_t *slot, uint64_t armed)
 {
     struct pt_cpu *c = pt_this_cpu(pt);
-    uint64_t template = pt->zero_leaf[VALUE_RIGHTS(slot_armed_value(armed))];
+    uint64_t template = seam_load(&pt->zero_leaf[VALUE_RIGHTS(slot_armed_value(armed))]);
     va &= ~4095ull;
     c->window = va == c->next_va ? (c->window ? c->window * 2 : 1) : 0;
     if (c->window > pt->fault_around)
         c->window = pt->fault_around;
     unsigned i = 1, end = node_entries(pt->F, 0) - slot_index(pt->F, 0, va);
-    for (; i < end && i <= c->window; i++) {
+    for (; template && i < end && i <= c->window; i++) {
         uint64_t e = slot_load(slot + i);
         if (e != armed)
             break; /* not the same area, rights and kind */
@@ -465,12 +478,15 @@ static inline __attribute__((always_inline)) int touch_end(const struct fmt *con
     uint32_t rights = VALUE_RIGHTS(slot_armed_value(e)), need = k->access & (F->has_user ? 15u : 7u);
     if (w->level || UNLIKELY(fmt_present(F, 0, e) || (e & kind) != plain || need & ~rights || !gate_is_open(pt)))
         return 0;
+    uint64_t bare = seam_load(&pt->zero_leaf[rights]);
+    if (UNLIKELY(!bare))
+        return 0;
     aspace_pa_t pa = take_page(pt);
     if (UNLIKELY(pa == ASPACE_PA_NONE))
         return 0;
     struct pt_cpu *cpu = pt_this_cpu(pt);
     COUNT(cpu->frames, 1);
-    if (UNLIKELY(!slot_cas(slot, &e, pt->zero_leaf[rights] | fmt_addr_bits(F, pa)))) {
+    if (UNLIKELY(!slot_cas(slot, &e, bare | fmt_addr_bits(F, pa)))) {
         free_frame(pt, pa, 0);
         return 0;
     }

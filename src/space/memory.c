@@ -22,7 +22,7 @@ enum {
     REACH_AGAIN = 2, /* a change is in flight: leave the section and look again */
 };
 
-static int fault_error(enum aspace_fault_result result)
+int space_fault_error(enum aspace_fault_result result)
 {
     switch (result) {
     case ASPACE_FAULT_DONE:
@@ -66,7 +66,7 @@ static int resolve(struct aspace *s, aspace_va_t va, uint32_t access, int rc, un
         return rc;
     if (++*rounds > WALK_ROUNDS)
         return ASPACE_E_RETRY;
-    return rc == REACH_FAULT ? fault_error(aspace_fault(s, va, access, NULL)) : ASPACE_E_OK;
+    return rc == REACH_FAULT ? space_fault_error(aspace_fault(s, va, access, NULL)) : ASPACE_E_OK;
 }
 
 static aspace_pa_t leaf_pa(const struct pt *pt, const struct walk *w, aspace_va_t va)

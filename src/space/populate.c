@@ -82,7 +82,8 @@ static aspace_va_t fill_slots(struct stock *st, const struct walk *w, aspace_va_
             break;
         if (!rights)
             continue; /* nobody may touch it yet */
-        if (!slot_cas(slot, &e, pt->zero_leaf[rights] | fmt_addr_bits(F, st->pa[st->n - 1])))
+        uint64_t bare = seam_load(&pt->zero_leaf[rights]);
+        if (!bare || !slot_cas(slot, &e, bare | fmt_addr_bits(F, st->pa[st->n - 1])))
             break; /* look again */
         st->n--;
         filled++;

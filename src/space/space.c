@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Host and space: creation, state, activation, tear-down. */
 #include "space/space.h"
+#include "pt/log.h"
 #include "pt/shares.h"
 
 #include "sync/bits.h"
@@ -76,10 +77,12 @@ static int check_config(const struct aspace_config *c)
     return c->output_bits > 64 ? ASPACE_E_INVALID : ASPACE_E_OK;
 }
 
-static void fill_templates(struct pt *pt)
+void space_fill_templates(struct pt *pt)
 {
-    for (uint32_t r = 1; r < 16; r++)
-        pt->zero_leaf[r] = fmt_rights_ok(pt->F, &pt->C, r) ? fmt_leaf(pt->F, &pt->C, 0, r, ASPACE_ATTR_DEFAULT) : 0;
+    for (uint32_t r = 1; r < 16; r++) {
+        bool whole = fmt_rights_ok(pt->F, &pt->C, r) && log_new_rights(pt, r) == r;
+        seam_store(&pt->zero_leaf[r], whole ? fmt_leaf(pt->F, &pt->C, 0, r, ASPACE_ATTR_DEFAULT) : 0);
+    }
 }
 
 /* The largest level of leaves: what the format has, less what the configuration forbids. */
@@ -112,7 +115,7 @@ static int init_table(struct aspace *s, struct aspace_host *host, const struct a
     pt->quota_frames = c->quota_frames;
     pt->cpu = s->cpu;
     pt->owner = s;
-    fill_templates(pt);
+    space_fill_templates(pt);
     return pt->F->root_order >= host->chunk_order ? ASPACE_E_UNSUPPORTED : ASPACE_E_OK;
 }
 
@@ -321,6 +324,8 @@ int aspace_destroy_step(struct aspace *s, size_t budget)
     for (unsigned w = 0; w < CPU_WORDS; w++)
         if (seam_load(&pt->active[w]))
             return ASPACE_E_BUSY;
+    if (seam_load(&s->pinned))
+        return ASPACE_E_BUSY;
     aspace_close(s);
     ticket_settle(s);
     space_tell_destroyed(s);

@@ -4,7 +4,11 @@
 #ifndef SPACE_SPACE_H
 #define SPACE_SPACE_H
 
+#include <aspace/fault.h>
+
 #include "pt/range.h"
+
+struct aspace_mirror;
 
 enum space_state { SPACE_OPEN, SPACE_CLOSING, SPACE_CLOSED };
 
@@ -13,6 +17,8 @@ struct aspace {
     uint32_t state;
     void *user;
     void (*released)(void *user);
+    const struct aspace_mirror *mirror; /* or NULL */
+    void *mirror_ctx;
     uint64_t context;    /* aspace/tag.h: generation and tag; 0: none yet */
     uint64_t pins;       /* tickets that are not idle, and one until destroy has ended: the last calls `released` */
     uint32_t completing; /* completions that may be looking at tables; raised under pt.pending.lock while open */
@@ -20,6 +26,7 @@ struct aspace {
     uint32_t watch_lock;                                              /* guards what follows, and the watchers */
     uint64_t watch_number;
     struct aspace_watcher *watchers; /* in the order of their numbers */
+    uint64_t pinned;                 /* pages, each as often as it is pinned */
     struct pt_cpu cpu[] __attribute__((aligned(ASPACE_CACHE_LINE)));
 };
 _Static_assert(sizeof(struct aspace) <= 2048, "ASPACE_BYTES covers the space");
@@ -43,6 +50,12 @@ bool space_ticket_leads(struct aspace_pending *p);
 enum aspace_fault_result fault_make_tables(struct aspace *s, aspace_va_t va);
 /* Tells all watchers that the space ends, and forgets them. */
 void space_tell_destroyed(struct aspace *s);
+
+/* The answer of a fault that a call of another sort made; OK: look again. */
+int space_fault_error(enum aspace_fault_result result);
+
+/* Leaves that faults copy: anew when a log begins or ends to withhold the write right. */
+void space_fill_templates(struct pt *pt);
 
 static inline bool space_contains(const struct aspace *s, aspace_va_t va)
 {

@@ -10,6 +10,7 @@
 #include <aspace/ticket.h>
 
 #include "pt/gate.h"
+#include "pt/log.h"
 #include "pt/pending.h"
 #include "pt/walk.h"
 #include "space/space.h"
@@ -298,7 +299,7 @@ static int fill(const struct aspace_ticket *t, uint64_t *slot, aspace_pa_t pa)
     uint32_t rights = VALUE_RIGHTS(slot_armed_value(e));
     if (area->id != t->area_id || t->need & ~rights || !rights)
         return ASPACE_E_STALE;
-    rights = area_leaf_rights(area, 0, rights);
+    rights = log_new_rights(pt, area_leaf_rights(area, 0, rights));
     if (rights & ASPACE_X && hal->icache_sync)
         hal->icache_sync(pt->host->ctx, pa, 4096);
     if (!slot_cas(slot, &e, fmt_leaf(pt->F, &pt->C, 0, rights, area->attr) | fmt_addr_bits(pt->F, pa)))

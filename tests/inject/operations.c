@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The list of operations, with the situation each is tried in. Must not know what is done with them. */
+#include <aspace/dirty.h>
+#include <aspace/pin.h>
 #include <aspace/ticket.h>
 
 #include "operations.h"
@@ -394,6 +396,27 @@ static int segments(struct env *env)
     return error;
 }
 
+static int pin(struct env *env)
+{
+    aspace_pa_t pages[3];
+    int error = aspace_pin(env->space, near(env), 3 * PAGE, ASPACE_RW, pages);
+
+    return error ? error : aspace_unpin(env->space, near(env), 3 * PAGE, pages);
+}
+
+static int write_logged(struct env *env)
+{
+    struct aspace_dirty_config c = {.flags = ASPACE_DIRTY_SPLIT};
+    uint64_t bits[1], value = 1;
+
+    CHECK_OK(aspace_dirty_start(env->space, &c));
+    int error = aspace_write(env->space, near(env), &value, sizeof(value), NULL);
+    CHECK_OK(aspace_harvest_dirty(env->space, near(env), PAGE, bits, NULL));
+    CHECK_EQ(bits[0], !error);
+    CHECK_OK(aspace_dirty_stop(env->space));
+    return error;
+}
+
 const struct operation operations[] = {
     {"map_lazy", NULL, map_lazy, 0},
     {"map_whole", NULL, map_whole, 0},
@@ -446,6 +469,10 @@ const struct operation operations[] = {
     {"write", lazy_area, write_page, 0},
     {"read", lazy_area, read_pages, OPERATION_PARTIAL},
     {"compare_exchange", lazy_area, swap, 0},
+    {"pin", lazy_touched, pin, OPERATION_PARTIAL},
+    {"pin_first", lazy_area, pin, OPERATION_PARTIAL},
+    {"write_logged", lazy_area, write_logged, 0},
+    {"write_logged_huge", huge_page, write_logged, NEEDS_HUGE},
     {"segments", lazy_area, segments, OPERATION_PARTIAL},
 };
 const size_t operation_count = sizeof(operations) / sizeof(operations[0]);

@@ -80,7 +80,7 @@ library quick-map-without-lock gcc race/stress src/pt/quick.c \
 library map-published-relaxed clang-tsan race/stress src/pt/commit_map.c \
     's/slot_publish(slots + k, first + k \* step)/slot_store(slots + k, first + k * step)/' --seconds 100
 library fault-published-relaxed clang-tsan race/stress src/space/fault.c \
-    's/slot_cas(slot, &e, \(pt->zero_leaf.rights. | fmt_addr_bits(F, pa)\))/__atomic_compare_exchange_n(slot, \&e, \1, false, 0, 0)/' \
+    's/slot_cas(slot, &e, \(bare | fmt_addr_bits(F, pa)\))/__atomic_compare_exchange_n(slot, \&e, \1, false, 0, 0)/' \
     --seconds 100
 library segments-plain clang-tsan race/stress src/pt/node.c \
     's/^    seam_store(&to->lo, from.lo);$/    to->lo = from.lo;/' --seconds 100

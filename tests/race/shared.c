@@ -6,6 +6,9 @@
  */
 #include "race/race.h"
 
+#include <aspace/dirty.h>
+#include <aspace/pin.h>
+
 #define TAG UINT64_C(0x5a00000000000000)
 
 struct span {
@@ -205,6 +208,36 @@ static void shared_harvest(struct race_cpu *cpu)
     ALLOW(aspace_harvest_accessed(cpu->race->space, s.va, size, bits, NULL), ASPACE_E_UNSUPPORTED);
 }
 
+/* A log that whoever comes by begins, harvests or ends; by hardware, for others compare the rights of their pages. */
+static void shared_log(struct race_cpu *cpu)
+{
+    struct aspace *space = cpu->race->space;
+    struct span s = pick_span(cpu);
+    uint64_t bits[64], size = s.size < 4096 * RACE_PAGE ? s.size : 4096 * RACE_PAGE;
+    struct aspace_dirty_config c = {.mode = ASPACE_DIRTY_HARDWARE};
+
+    switch (race_below(cpu, 16)) {
+    case 0: ALLOW(aspace_dirty_start(space, &c), ASPACE_E_BUSY, ASPACE_E_UNSUPPORTED); break;
+    case 1: ALLOW(aspace_dirty_stop(space), ASPACE_E_BUSY, ASPACE_E_NOT_MAPPED); break;
+    default: ALLOW(aspace_harvest_dirty(space, s.va, size, bits, NULL), ASPACE_E_BUSY, ASPACE_E_NOT_MAPPED); break;
+    }
+}
+
+/* For a moment, so that nothing else is refused for long. */
+static void shared_pin(struct race_cpu *cpu)
+{
+    aspace_pa_t page[1];
+    uint64_t va = pick_va(cpu) & ~(RACE_PAGE - 1);
+    int error = aspace_pin(cpu->race->space, va, RACE_PAGE, ASPACE_R, page);
+
+    ALLOW(error, ASPACE_E_NOT_MAPPED, ASPACE_E_PERMISSION, ASPACE_E_FAULT, ASPACE_E_RETRY, ASPACE_E_NO_MEMORY,
+          ASPACE_E_UNSUPPORTED);
+    if (error == ASPACE_OK) {
+        race_dawdle(cpu);
+        ALLOW(aspace_unpin(cpu->race->space, va, RACE_PAGE, page), ASPACE_OK);
+    }
+}
+
 static void shared_sweep(struct race_cpu *cpu)
 {
     (void)aspace_sweep(cpu->race->space, 1 + (size_t)race_below(cpu, 8));
@@ -292,7 +325,7 @@ static void shared_exchange(struct race_cpu *cpu)
 static void shared_migrate(struct race_cpu *cpu)
 {
     ALLOW(aspace_migrate(cpu->race->space, pick_va(cpu), ASPACE_PA_NONE), ASPACE_E_NOT_MAPPED, ASPACE_E_UNSUPPORTED,
-          ASPACE_E_NO_MEMORY);
+          ASPACE_E_BUSY, ASPACE_E_NO_MEMORY);
 }
 
 /* What keeps contents and rights may be done to the pages of others: they must not notice. */
@@ -312,7 +345,7 @@ static void shared_neighbour(struct race_cpu *cpu)
 
 static void shared_collapse(struct race_cpu *cpu)
 {
-    ALLOW(aspace_collapse(cpu->race->space, pick_va(cpu), 1), ASPACE_E_NOT_MAPPED, ASPACE_E_UNSUPPORTED,
+    ALLOW(aspace_collapse(cpu->race->space, pick_va(cpu), 1), ASPACE_E_NOT_MAPPED, ASPACE_E_UNSUPPORTED, ASPACE_E_BUSY,
           ASPACE_E_NO_MEMORY);
 }
 
@@ -403,11 +436,11 @@ static const struct {
     void (*run)(struct race_cpu *cpu);
     unsigned weight;
 } ops[] = {
-    OP(map, 8),       OP(batch, 1),    OP(map_anywhere, 1), OP(find, 1),      OP(unmap, 3),
-    OP(protect, 4),   OP(discard, 2),  OP(populate, 1),     OP(sweep, 2),     OP(harvest, 2),
-    OP(drain, 1),     OP(fault, 6),    OP(access, 12),      OP(read, 4),      OP(write, 6),
-    OP(exchange, 3),  OP(migrate, 3),  OP(collapse, 1),     OP(neighbour, 4), OP(split, 1),
-    OP(translate, 8), OP(segments, 2), OP(query, 4),        OP(next, 2),      OP(limit, 2),
+    OP(map, 8),     OP(batch, 1),    OP(map_anywhere, 1), OP(find, 1),    OP(unmap, 3),     OP(protect, 4),
+    OP(discard, 2), OP(populate, 1), OP(sweep, 2),        OP(harvest, 2), OP(log, 3),       OP(pin, 2),
+    OP(drain, 1),   OP(fault, 6),    OP(access, 12),      OP(read, 4),    OP(write, 6),     OP(exchange, 3),
+    OP(migrate, 3), OP(collapse, 1), OP(neighbour, 4),    OP(split, 1),   OP(translate, 8), OP(segments, 2),
+    OP(query, 4),   OP(next, 2),     OP(limit, 2),
 };
 
 enum { N_OPS = sizeof(ops) / sizeof(ops[0]) };

@@ -104,13 +104,35 @@ const struct named_case named_cases[] = {
     {"return_against_unmap", "small/return_0_r|unmap_0_1", "a CPU comes back that had to be told while it was away"},
     {"hardware_flags_against_protect", "ad/touch_0_w|protect_r_0_1", "hardware sets dirty while rights change"},
     {"hardware_flags_against_migrate", "ad/touch_0_w|migrate_0", "and while the frame does"},
+
+    /* The dirty log: no write is lost (L1, L2). */
+    {"harvest_against_touch", "logged/touch_0_w,touch_0_w|harvest_0", "a CPU writes while the right is taken"},
+    {"harvest_against_fault", "logged/fault_2|harvest_0|touch_2_w", "a page is filled and granted"},
+    {"harvest_against_write", "logged/write_0,write_0|harvest_0", "software stores, then sets the flag"},
+    {"harvest_against_exchange", "logged/touch_0_w|exchange_0|harvest_0", "software beside a CPU"},
+    {"harvest_against_protect", "logged/touch_0_w,harvest_0|protect_r_0_1",
+     "a right is gone from memory and not yet from a TLB"},
+    {"harvest_against_park", "logged/touch_0_w,harvest_0|protect_none_0_4", "the same for all rights"},
+    {"harvest_against_migrate", "logged/touch_0_w|migrate_0|harvest_0", "the flag goes with the page"},
+    {"harvest_against_collapse", "logged/touch_0_w|collapse_0|harvest_0", "and into the merged page"},
+    {"harvest_against_split", "loggedhuge/touch_1_w|split_0|harvest_0", "and out of it"},
+    {"harvest_against_unmap", "logged/touch_0_w,unmap_0_1|harvest_0", "or it is gone"},
+    {"harvest_against_harvest", "logged/touch_0_w,touch_0_w|harvest_0|harvest_0", "one of two tells it"},
+    {"hardware_harvest_against_touch", "loggedad/touch_0_w,touch_0_w|harvest_0", "hardware sets dirty"},
+    {"hardware_harvest_against_write", "loggedad/write_0,write_0|harvest_0", "software sets it"},
+    {"hardware_harvest_against_both", "loggedad/touch_0_w|write_0|harvest_0", "both do"},
+    {"hardware_harvest_against_protect", "loggedad/touch_0_w|protect_r_0_1|harvest_0", "while rights change"},
+    {"hardware_harvest_against_park", "loggedad/touch_0_w|protect_none_0_4|harvest_0", "while all rights go"},
+    {"hardware_harvest_against_migrate", "loggedad/touch_0_w|migrate_0|harvest_0", "while the frame changes"},
+    {"hardware_harvest_against_collapse", "loggedad/touch_0_w|collapse_0|harvest_0", "while pages are merged"},
+    {"hardware_harvest_against_split", "loggedadhuge/touch_1_w|split_0|harvest_0", "while a page is split"},
 };
 
 const size_t named_count = sizeof named_cases / sizeof named_cases[0];
 
 static const struct layout *find_layout(const char *name, size_t length)
 {
-    for (size_t i = 0; i < layout_count; i++)
+    for (size_t i = 0; i < layout_all; i++)
         if (strlen(layouts[i].name) == length && !strncmp(layouts[i].name, name, length))
             return &layouts[i];
     return NULL;

@@ -59,6 +59,7 @@ enum op_kind {
     OP_QUERY,
     OP_NEXT,
     OP_POPULATE,
+    OP_HARVEST, /* of dirty flags */
     OP_READ,
     OP_WRITE,
     OP_EXCHANGE,
@@ -86,7 +87,7 @@ struct layout {
 };
 
 extern const struct layout layouts[];
-extern const size_t layout_count;
+extern const size_t layout_all, layout_count; /* the latter: that pairs and random cases are made of */
 
 /* What a fiber does, and what it answered. */
 struct program {
@@ -133,7 +134,14 @@ extern struct machine machine;
 
 void machine_build(const struct layout *layout); /* the layout, and a copy of everything */
 void machine_restore(void);
-void machine_late_flush(void); /* of the running CPU, if a mistake has left one out */
+
+/* The dirty log's promise: each page is told by a harvest that returns after its last write began. */
+void dirty_forget(void);                          /* a schedule begins */
+void dirty_written(uint64_t page);                /* a write begins, or is made at once */
+void dirty_gone(const struct operation *op);      /* what it takes away need not be told */
+int dirty_harvest(unsigned page, unsigned pages); /* and note what is told */
+void dirty_check(void);                           /* all is done: a last harvest has told everything */
+void machine_late_flush(void);                    /* of the running CPU, if a mistake has left one out */
 void machine_drop(void);
 void machine_spoilt(void);
 void machine_become(unsigned cpu);

@@ -473,6 +473,8 @@ static bool keeps(const struct operation *op, const struct sim_leaf *leaf)
     case OP_DISCARD:
     case OP_MIGRATE:
     case OP_COLLAPSE: return !machine_owns(leaf->pa);
+    case OP_HARVEST: /* what is being unmapped goes when that is done */
+        return machine.config.features & ASPACE_FEAT_AD || !(leaf->rights & ASPACE_W) || !walk_now(leaf->va).present;
     default: return false;
     }
 }

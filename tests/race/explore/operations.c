@@ -5,6 +5,8 @@
  */
 #include "explore.h"
 
+#include <aspace/dirty.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,10 +126,11 @@ const struct operation operations[] = {
     /* The CPU leaves the space and comes back; from here on in cases with a name and with weak memory only. */
     {"return_0_r", OP_TOUCH, 0, 1, AFTER_AWAY, ASPACE_R},
     {"return_0_w", OP_TOUCH, 0, 1, AFTER_AWAY, ASPACE_W},
+    {"harvest_0", OP_HARVEST, 0, 4, 0, 0},
 };
 
 const size_t operation_all = sizeof operations / sizeof operations[0];
-const size_t operation_count = sizeof operations / sizeof operations[0] - 2;
+const size_t operation_count = sizeof operations / sizeof operations[0] - 3;
 
 const struct operation *operation_find(const char *name, size_t length)
 {
@@ -151,7 +154,8 @@ bool operation_is_composite(const struct operation *op)
 bool operation_takes(const struct operation *op)
 {
     return op->kind == OP_MAP || op->kind == OP_REPLACE || op->kind == OP_UNMAP || op->kind == OP_PROTECT ||
-           op->kind == OP_DISCARD || op->kind == OP_MOVE || op->kind == OP_MIGRATE || op->kind == OP_COLLAPSE;
+           op->kind == OP_DISCARD || op->kind == OP_MOVE || op->kind == OP_MIGRATE || op->kind == OP_COLLAPSE ||
+           op->kind == OP_HARVEST;
 }
 
 bool operation_is_lock_free(const struct operation *op)
@@ -211,6 +215,8 @@ static void touch(const struct operation *op, unsigned fiber, struct result *res
     for (unsigned round = 0; round < 200; round++) {
         explore_before(&place, EXPLORE_READ | EXPLORE_ALWAYS, "an access", "cpu");
         if (machine_access(va, op->rights, &pa)) {
+            if (op->rights & ASPACE_W)
+                dirty_written(op->page);
             *result = (struct result){-1, use_memory(pa, fiber, op->rights)};
             return;
         }
@@ -256,6 +262,8 @@ static void reach_memory(const struct operation *op, unsigned fiber, struct resu
     uint64_t words[WORDS] = {0}, mine = fiber + 1, expected = 7;
     uint64_t va = op->page * PAGE;
     bool swapped = false;
+    if (op->kind != OP_READ)
+        dirty_written(op->page);
     if (op->kind == OP_READ) {
         result->rc = aspace_read(machine.space, va, words, sizeof words, NULL);
         result->value = result->rc ? 0 : mix(words);
@@ -304,6 +312,7 @@ static void perform(const struct operation *op, unsigned fiber, struct result *r
     case OP_TRANSLATE: translate(op, result); break;
     case OP_QUERY: query(op, result); break;
     case OP_NEXT: next(op, result); break;
+    case OP_HARVEST: result->rc = dirty_harvest(op->page, op->pages); break;
     case OP_POPULATE: result->rc = aspace_populate(s, va, size, &result->value); break;
     default: reach_memory(op, fiber, result); break;
     }
@@ -314,6 +323,7 @@ void operation_run(const struct operation *op, unsigned fiber, struct result *re
 {
     *result = (struct result){0, 0};
     perform(op, fiber, result);
+    dirty_gone(op);
     if (operation_takes(op) || op->kind == OP_SWEEP)
         aspace_drain(machine.host);
 }
@@ -403,6 +413,26 @@ static void build_parked(void)
     must(aspace_protect(machine.space, 9 * PAGE, PAGE, 0), "protect");
 }
 
+/* In the mode that the CPUs can do best. */
+static void start_log(void)
+{
+    bool hardware = machine.config.features & ASPACE_FEAT_AD;
+    struct aspace_dirty_config c = {.mode = hardware ? ASPACE_DIRTY_HARDWARE : ASPACE_DIRTY_WRITE_PROTECT};
+    must(aspace_dirty_start(machine.space, &c), "log");
+}
+
+static void build_logged(void)
+{
+    build_small();
+    start_log();
+}
+
+static void build_logged_huge(void)
+{
+    build_huge();
+    start_log();
+}
+
 const struct layout layouts[] = {
     {"small", build_small, 1, 0, ASPACE_SMR_EPOCH, false},
     {"huge", build_huge, 0, 0, ASPACE_SMR_EPOCH, true},
@@ -412,6 +442,12 @@ const struct layout layouts[] = {
     {"ad", build_small, 1, ASPACE_FEAT_AD, ASPACE_SMR_EPOCH, false},
     {"runs", build_small, 1, ASPACE_FEAT_CONTIG, ASPACE_SMR_EPOCH, false},
     {"qsbr", build_tables, 1, 0, ASPACE_SMR_QSBR, false},
+    /* From here on in cases with a name only. */
+    {"logged", build_logged, 1, 0, ASPACE_SMR_EPOCH, false},
+    {"loggedhuge", build_logged_huge, 0, 0, ASPACE_SMR_EPOCH, true},
+    {"loggedad", build_logged, 1, ASPACE_FEAT_AD, ASPACE_SMR_EPOCH, false},
+    {"loggedadhuge", build_logged_huge, 0, ASPACE_FEAT_AD, ASPACE_SMR_EPOCH, true},
 };
 
-const size_t layout_count = sizeof layouts / sizeof layouts[0];
+const size_t layout_all = sizeof layouts / sizeof layouts[0];
+const size_t layout_count = sizeof layouts / sizeof layouts[0] - 4;

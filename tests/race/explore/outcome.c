@@ -51,7 +51,8 @@ static void view_page(unsigned page, struct page_view *v)
         explore_fail("page %u: a malformed entry", page);
     if (!r.present)
         return;
-    if (area.rights && r.rights != area.rights)
+    uint32_t withheld = !strncmp(machine.layout->name, "logged", 6) ? ASPACE_W : 0;
+    if (area.rights && r.rights != area.rights && r.rights != (area.rights & ~withheld))
         explore_fail("page %u: the leaf permits %u, the area %u", page, r.rights, area.rights);
     if (machine_owns(r.pa)) {
         v->filled = 1;

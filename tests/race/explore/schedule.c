@@ -617,6 +617,7 @@ static void run_schedule(void *arg)
 {
     (void)arg;
     machine_restore();
+    dirty_forget();
     run.step = 0;
     run.depth = run.preempted = run.stale = run.n_taken = run.at_replay = run.spurious = 0;
     if (explore_weak)
@@ -637,6 +638,7 @@ static void run_schedule(void *arg)
     if (run.failed)
         siglongjmp(guard, 1);
     char why[sizeof run.why];
+    dirty_check();
     machine_check_rest();
     outcome_take(&run.outcome);
     if (!outcome_is_sequential(run.c, &run.outcome, why, sizeof why))
