@@ -46,6 +46,10 @@ struct aspace_backend {
      * borrowed and nobody needs to know. Called without locks, once a page (or piece of a huge page). */
     void (*release)(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned order);
 
+    /* A page that fill supplied was written through a mapping that is no more: called before `release`. Where hardware
+     * keeps no dirty flags, for every page that could have been written. NULL: nobody needs to know. */
+    void (*dirty)(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned order);
+
     /* The last page of the mapping is gone, and nothing of the library will use ctx again. May be NULL. */
     void (*unmapped)(void *ctx, uint64_t area_id);
 };

@@ -618,7 +618,7 @@ static void loongarch_walk(struct walk *w, uint64_t table, bool stage2)
  *  +-----+-----+-----+-----------+
  *
  * An entry: 0 present, 1 table, 39..12 address, 55..52 rights, 56 accessed, 57 dirty, 60..58 attribute, 61 member of a
- * run of two.
+ * run of two, 63..62 for software.
  */
 static uint64_t toy_used(uint64_t e, bool write)
 {
@@ -636,7 +636,7 @@ static bool toy_run_ok(struct walk *w, uint64_t table, uint64_t index, uint64_t 
 
 static void toy_leaf(struct walk *w, uint64_t e, int level)
 {
-    must_be_zero(w, field(e, 63, 62) | field(e & ~w->encrypt, 51, 40) | field(e, 11, 2));
+    must_be_zero(w, field(e & ~w->encrypt, 51, 40) | field(e, 11, 2));
     w->r->rights = (uint32_t)field(e, 55, 52);
     w->r->attr = (uint32_t)field(e, 60, 58);
     if (w->r->attr == ASPACE_ATTR_NORMAL || w->r->attr == ASPACE_ATTR_UC) {
