@@ -198,6 +198,11 @@ models() {
     explain $("$logs/run-one" "$logs/$name" "$tally" "env -u ONLY FAST=1" tools/models.sh)
 }
 
+# An example that says by its status whether it worked.
+example() { # example NAME
+    tools/build.sh gcc "$1" && "build/gcc/examples/$1"
+}
+
 check_guest_lines() {
     # Bad input gets one line and status 2.
     for bad in GUEST=vax CPUS=0 PAGES=3k STRESS=3 RAM=1M RAM=lots KERNEL=/nonexistent TIMEOUT=x; do
@@ -234,6 +239,7 @@ step race-tsan race_tsan
 step race-helgrind race_helgrind
 ahead models models
 step quickstart tools/check-readme.sh
+step handler example handler
 step install tools/check-install.sh
 step symbols tools/check-symbols.sh
 step freestanding tests/freestanding/run.sh

@@ -4,8 +4,9 @@
 
 int main(int argc, char **argv)
 {
-    const struct suite suites[] = {create_suite, mapping_suite, change_suite, huge_suite,     lookup_suite,
-                                   access_suite, object_suite,  tag_suite,    scenario_suite, lifetime_suite};
+    const struct suite suites[] = {create_suite, mapping_suite,  change_suite,  huge_suite,
+                                   lookup_suite, access_suite,   object_suite,  backing_suite,
+                                   tag_suite,    scenario_suite, lifetime_suite};
     const struct program program = {"conformance", suites, sizeof(suites) / sizeof(suites[0]), NULL};
 
     return harness_main(&program, argc, argv);
