@@ -286,6 +286,12 @@ ASPACE_MUST_CHECK int aspace_protect(struct aspace *space, aspace_va_t va, uint6
  * skipped. Failure: INVALID, RANGE, NO_MEMORY, CLOSED. */
 ASPACE_MUST_CHECK int aspace_discard(struct aspace *space, aspace_va_t va, uint64_t size);
 
+/* As discard, but every page of the range reads zero afterwards, also where an object has data: PRIVATE pages become
+ * zeroed ones of the area's own, SHARED ones are the object's to make zero. Holes and areas without contents are
+ * skipped. Not atomic: *done (may be NULL) is how many bytes from va read zero. Failure: INVALID, RANGE, UNSUPPORTED
+ * (CUSTOM, and objects that cannot), NO_MEMORY, QUOTA, CLOSED, RETRY. Cost: of PRIVATE areas, a frame a page. */
+ASPACE_MUST_CHECK int aspace_discard_zero(struct aspace *space, aspace_va_t va, uint64_t size, uint64_t *done);
+
 /* Fill the unfilled pages of a range now; many CPUs may share the work. Not atomic: *done (may be NULL) is how many
  * bytes from va are filled. Failure: INVALID, RANGE, NOT_MAPPED, NO_MEMORY, QUOTA, FAULT (backend), CLOSED, RETRY (a
  * change is in flight, or a fork). */

@@ -287,6 +287,20 @@ static enum aspace_fault_result fill_object(struct fault *f, struct area *area, 
     return r == OBJECT_AGAIN ? FAULT_AGAIN : answer(f, area, r);
 }
 
+bool fault_make_table(struct aspace *s, aspace_va_t va)
+{
+    struct fault f = {.s = s, .pt = &s->pt, .va = va};
+    enum aspace_fault_result r = ASPACE_FAULT_DONE;
+    smr_enter(f.pt->host);
+    walk_any(f.pt, va, &f.w);
+    if (f.w.kind == SLOT_ARMED && f.w.level && gate_is_open(f.pt)) {
+        value_t v = slot_armed_value(f.w.e);
+        r = install(&f, 0, slot_armed(&f.pt->C, 0, v, area_how(value_area(f.pt->host, v))));
+    }
+    smr_leave(f.pt->host);
+    return r != ASPACE_FAULT_NO_MEMORY;
+}
+
 static enum aspace_fault_result upgrade_object(struct fault *f, struct area *area, value_t v)
 {
     struct object_fault k = object_fault(f, area, v);

@@ -33,4 +33,7 @@ enum aspace_fault_result object_fill(const struct object_fault *k);
 /* A LEAF or PARKED slot of the object's lacks rights that the area has: ask for them. */
 enum aspace_fault_result object_upgrade(const struct object_fault *k);
 
+/* Fault: where an area's unfilled pages have no leaf table, make one. False: out of memory. */
+bool fault_make_table(struct aspace *s, aspace_va_t va);
+
 #endif

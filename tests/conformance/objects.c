@@ -700,6 +700,56 @@ static void all_sorts(struct env *env)
     store_close(&s);
 }
 
+/* Every page reads zero, and the object has its data. */
+static void zeroed(struct env *env)
+{
+    static struct store s;
+    struct aspace_anon a;
+    uint64_t va = at(env, 1, 0) + env->span[1] - 6 * PAGE, done = 1;
+
+    if (env->config.format == ASPACE_FMT_TOY) {
+        test_skip("the tables are too small");
+    }
+    store_open(env, &s);
+    CHECK_OK(aspace_anon_init(&a, env->host, 4 * PAGE, 0));
+    map_object(env, ASPACE_KIND_PRIVATE, va, 8, &s.object); /* over the end of a table */
+    do_map(env, ASPACE_KIND_LAZY, va + 9 * PAGE, PAGE, env->rw);
+    map_object(env, ASPACE_KIND_SHARED, va + 10 * PAGE, 2, &a.object);
+    cpu_enter(env, 1);
+    CHECK_EQ(cpu_run(env, 1, va + PAGE, ASPACE_R), s.page[1].pa);
+    poke(env, va + 2 * PAGE, 2);
+    poke(env, va + 9 * PAGE, 9);
+    poke(env, va + 10 * PAGE, 10);
+    CHECK_OK(aspace_protect(env->space, va + 3 * PAGE, PAGE, 0));
+    CHECK_OK(aspace_discard_zero(env->space, va + PAGE, 11 * PAGE, &done));
+    CHECK_EQ(done, 11 * PAGE);
+    CHECK(cpu_access(env, 1, va + PAGE, ASPACE_R) != s.page[1].pa);
+    cpu_leave(env, 1);
+    CHECK_EQ(frames_held(env), 7);
+    CHECK_EQ(s.references[1], 0);
+    CHECK_OK(aspace_protect(env->space, va + 3 * PAGE, PAGE, env->rw));
+    CHECK_EQ(peek(env, va), pattern(0));
+    for (unsigned n = 1; n < 12; n++) {
+        CHECK(n == 8 || peek(env, va + n * PAGE) == 0);
+    }
+    CHECK_EQ(word_of(&s.page[2]), pattern(2));
+    poke(env, va + 2 * PAGE, 3);
+    audit(env);
+    CHECK_OK(aspace_discard(env->space, va, 8 * PAGE));
+    CHECK_EQ(peek(env, va + 2 * PAGE), pattern(2));
+    arena_fail_from(&env->machine.arena, 3);
+    CHECK_ERROR(aspace_discard_zero(env->space, va, 8 * PAGE, &done), ASPACE_E_NO_MEMORY);
+    arena_fail_from(&env->machine.arena, 0);
+    CHECK_EQ(done, 2 * PAGE);
+    CHECK_OK(aspace_clear(env->space));
+    map_object(env, ASPACE_KIND_SHARED, va, 8, &s.object);
+    CHECK_ERROR(aspace_discard_zero(env->space, va, PAGE, NULL), ASPACE_E_UNSUPPORTED);
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+    aspace_object_put(&a.object);
+    store_close(&s);
+}
+
 /* ------------------------------------------------------------------------------------------- objects of the library */
 
 static unsigned anons_released;
@@ -796,6 +846,7 @@ static const struct test tests[] = {
     {"object_links", links, 0},
     {"object_released_by_destroy", released_by_destroy, 0},
     {"object_all_sorts", all_sorts, 0},
+    {"object_zeroed", zeroed, 0},
     {"object_anonymous", anonymous, 0},
     {"object_blob", blob, 0},
 };

@@ -208,7 +208,8 @@ static bool look_elsewhere(unsigned n, uint64_t *word)
 static void access_page(struct race_cpu *cpu)
 {
     unsigned n = (unsigned)race_below(cpu, PAGES);
-    uint64_t phase = __atomic_load_n(&store.phase, __ATOMIC_SEQ_CST), limit = store.limit;
+    uint64_t phase = __atomic_load_n(&store.phase, __ATOMIC_SEQ_CST),
+             limit = __atomic_load_n(&store.limit, __ATOMIC_SEQ_CST);
     uint64_t least = __atomic_load_n(&store.least[n], __ATOMIC_SEQ_CST), word = 0;
     uint32_t access = race_below(cpu, 2) ? ASPACE_W : ASPACE_R;
     bool gone = (phase & 1) && n >= limit, private = race_below(cpu, 3) == 0, found;
