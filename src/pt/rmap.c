@@ -32,6 +32,7 @@ void rmap_remove(struct rmap_link *link)
 {
     struct aspace_object *object = link->object;
     uint32_t index = link->index;
+    ASSERT(!seam_load(&link->area->pages)); /* B2: nobody holds it, nor will */
     seam_lock(&object->lock, host_lock_tag());
     *link->at = link->next;
     if (link->next)
@@ -85,11 +86,10 @@ static void clean_slot(struct op *op, struct node *n, unsigned i, const struct a
             new = fmt_with_rights(F, op->C, 0, e, rights & ~(uint32_t)ASPACE_W);
         else if (present)
             new = slot_park(F, op->C, 0, e, i) & ~((uint64_t)ASPACE_W << 56 | SLOT_PARKED_D);
-        if (fmt_present(F, 0, new) && op->C->features & ASPACE_FEAT_AD)
+        if (fmt_present(F, 0, new))
             new = fmt_with_ad(F, new, fmt_accessed(F, e), false);
     } while (!slot_cas(slot, &e, new));
-    op->dirty |= rights & ASPACE_W ? area_page_dirty(F, area, 0, e)
-                                   : area_page_dirty(F, area, 0, e) && op->C->features & ASPACE_FEAT_AD;
+    op->dirty |= area_page_dirty(F, area, 0, e);
     if (present && new != e)
         gather_flush_range(&op->g, va, va + 4096, 0, 1);
 }

@@ -132,11 +132,18 @@ static void sync_icache(const struct object_fault *k, uint32_t rights, aspace_pa
         host->hal->icache_sync(host->ctx, pa, 4096);
 }
 
+/* Without hardware flags a leaf counts as dirty from when it may be written. */
+static uint64_t with_dirty(const struct pt *pt, uint64_t leaf, uint32_t rights)
+{
+    return pt->C.features & ASPACE_FEAT_AD ? leaf : fmt_with_ad(pt->F, leaf, true, rights & ASPACE_W);
+}
+
 static uint64_t make_leaf(const struct object_fault *k, uint32_t rights, aspace_pa_t pa)
 {
     const struct pt *pt = k->pt;
     sync_icache(k, rights, pa);
-    return fmt_leaf(pt->F, &pt->C, 0, rights, k->area->attr) | fmt_addr_bits(pt->F, pa);
+    uint64_t leaf = fmt_leaf(pt->F, &pt->C, 0, rights, k->area->attr) | fmt_addr_bits(pt->F, pa);
+    return with_dirty(pt, leaf, rights);
 }
 
 /* B4. The table may have been unlinked, the slot changed, or pages taken back: then nothing is done. */
@@ -211,10 +218,13 @@ enum aspace_fault_result object_upgrade(const struct object_fault *k)
     if (r != ASPACE_FAULT_DONE)
         return r;
     if (a.page.pa == pa) {
-        uint64_t leaf =
-            present ? fmt_with_rights(pt->F, &pt->C, 0, k->e, a.page.rights) : make_leaf(k, a.page.rights, pa);
-        if (present && a.page.rights & ~fmt_leaf_rights(pt->F, &pt->C, k->e))
-            sync_icache(k, a.page.rights & ~fmt_leaf_rights(pt->F, &pt->C, k->e), pa);
+        uint32_t had = present ? fmt_leaf_rights(pt->F, &pt->C, k->e) : 0;
+        uint64_t leaf = present ? with_dirty(pt, fmt_with_rights(pt->F, &pt->C, 0, k->e, a.page.rights), a.page.rights)
+                                : make_leaf(k, a.page.rights, pa);
+        if (present)
+            sync_icache(k, a.page.rights & ~had, pa);
+        else if (k->e & SLOT_PARKED_D)
+            leaf = fmt_with_ad(pt->F, leaf, true, true);
         r = install(k, &a, leaf) ? ASPACE_FAULT_DONE : OBJECT_AGAIN;
     } else {
         bool moved = seam_load(&a.object->sequence) != a.sequence || slot_load(k->slot) != k->e;

@@ -466,9 +466,8 @@ static void cleaned(struct env *env)
         CHECK_EQ(peek(env, va + 4 * PAGE), round);
         audit(env);
     }
-    if (naive_used(&env->config, 0, true) != 0) {
-        CHECK(!aspace_object_clean(&s.object, 4 * PAGE, PAGE));
-    }
+    CHECK(!aspace_object_clean(&s.object, 4 * PAGE, PAGE));
+    CHECK(!aspace_object_evict(&s.object, 4 * PAGE, PAGE));
     cpu_leave(env, 1);
     CHECK_OK(aspace_protect(env->space, va, 8 * PAGE, 0));
     aspace_object_clean(&s.object, 0, STORE_PAGES * PAGE);
