@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A file as an object. A fault that meets an I/O error answers BUS. */
+#define _GNU_SOURCE
+
 #include "file_object.h"
 
 #include <errno.h>
