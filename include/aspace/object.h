@@ -35,8 +35,9 @@ struct aspace_object_ops {
      * The page at `offset` (page aligned, below the size), with a reference for the mapping that it is for. access:
      * what is being attempted, never ASPACE_W for a private mapping. page->rights: what it will be mapped with; may be
      * reduced, to be asked again at the first access that needs more. page->pa: to be filled in, contents final; the
-     * order stays 0. DONE, or BUS, NO_MEMORY, WOULD_BLOCK, NEEDS_IO, PERMISSION, which the fault then answers. To be
-     * told of the first write to a page, map it without ASPACE_W until `access` has that. Required.
+     * order stays 0. DONE, or BUS, NO_MEMORY, WOULD_BLOCK, NEEDS_IO, PERMISSION, RETRY (on its way out), which the
+     * fault then answers. To be told of the first write to a page, map it without ASPACE_W until `access` has that.
+     * Required.
      */
     enum aspace_fault_result (*get)(struct aspace_object *object, uint64_t offset, uint32_t access, uint32_t flags,
                                     struct aspace_page *page);
