@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* First touches: faults on lazy memory, in order and at random, dense and sparse. */
+#include <aspace/object.h>
+
 #include "bench.h"
 
 enum { PAGES = 65536, REPEAT = 15, SPARSE = 16384 };
@@ -108,6 +110,32 @@ static void sparse(void)
     world_trim();
 }
 
+/* First touch of anonymous shared memory that another space has filled. */
+static void shared(void)
+{
+    static struct aspace_anon anon;
+    for (unsigned r = 0; r < REPEAT; r++) {
+        struct aspace *owner = space_new_4k(ASPACE_FMT_X86_EPT4), *space = space_new_4k(ASPACE_FMT_X86_EPT4);
+        struct aspace_map request = request_alloc(ASPACE_KIND_SHARED, 0, 256 * MIB);
+        if (aspace_anon_init(&anon, world_host(), 256 * MIB, 0) != ASPACE_OK)
+            bench_fail("no object");
+        request.object = &anon.object;
+        map_or_die(owner, &request);
+        map_or_die(space, &request);
+        for (unsigned i = 0; i < PAGES; i++)
+            fault_or_die(owner, i * PAGE);
+        double begin = bench_now();
+        for (unsigned i = 0; i < PAGES; i++)
+            fault_or_die(space, i * PAGE);
+        bench_ns("shared_fault", ASPACE_FMT_COUNT, (bench_now() - begin) / PAGES);
+        space_drop(owner);
+        space_drop(space);
+        aspace_object_put(&anon.object);
+        world_settle();
+    }
+    world_trim();
+}
+
 void bench_faults(void)
 {
     uint32_t *order = bench_shuffled(PAGES);
@@ -119,6 +147,8 @@ void bench_faults(void)
     if (bench_wanted("fault_256m_seq_around64_faults"))
         around(64);
     bench_free(order);
+    if (bench_wanted("shared_fault"))
+        shared();
     if (bench_wanted("sparse_64g_map_lazy sparse_64g_fault_rand sparse_64g_drop_settled"))
         sparse();
     world_trim();

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# Programs on the hosted port that are no tests: the benchmarks and the example of the README.
+# Programs on the hosted port that are no tests: the benchmarks and the examples.
 
 file(GLOB bench_sources CONFIGURE_DEPENDS ${aspace_root}/bench/*.c)
 if(bench_sources)
@@ -23,9 +23,11 @@ foreach(file ${examples})
   add_dependencies(examples-async example-${name})
 endforeach()
 
-if(EXISTS ${aspace_root}/examples/quickstart.c)
-  add_executable(quickstart ${aspace_root}/examples/quickstart.c)
-  aspace_flags(quickstart)
-  target_link_libraries(quickstart PRIVATE aspace aspace-linux)
-  set_target_properties(quickstart PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/examples)
-endif()
+file(GLOB examples CONFIGURE_DEPENDS ${aspace_root}/examples/*.c)
+foreach(example ${examples})
+  get_filename_component(name ${example} NAME_WE)
+  add_executable(${name} ${example})
+  aspace_flags(${name})
+  target_link_libraries(${name} PRIVATE aspace aspace-linux)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/examples)
+endforeach()

@@ -183,9 +183,10 @@ guest_must_fail() { # guest_must_fail ARCHITECTURE KIND...
 
 # Threads on one space under the thread sanitizer: the first report ends the run.
 race_tsan() {
-    tools/build.sh clang-tsan race-stress race-tlb || return 1
+    tools/build.sh clang-tsan race-stress race-tlb race-objects || return 1
     TSAN_OPTIONS='halt_on_error=1 history_size=4' timeout -k 5 900 build/clang-tsan/tests/race/stress --seconds 40 &&
-        TSAN_OPTIONS=halt_on_error=1 timeout -k 5 900 build/clang-tsan/tests/race/tlb
+        TSAN_OPTIONS=halt_on_error=1 timeout -k 5 900 build/clang-tsan/tests/race/tlb &&
+        TSAN_OPTIONS=halt_on_error=1 timeout -k 5 900 build/clang-tsan/tests/race/objects --steps 1000
 }
 
 # The same under Helgrind, one thousand steps of each CPU with epochs and with quiescent states.
@@ -215,6 +216,11 @@ proofs() {
     set -- $(sed -n 's/^\([0-9]*\) proved, \([0-9]*\) refuted as expected, \([0-9]*\) failed$/\1 \2 \3/p' "$log")
     count $((${1-0} + ${2-0})) "${3-1}" 0
     return $status
+}
+
+# An example that says by its status whether it worked.
+example() { # example NAME
+    tools/build.sh gcc "$1" && "build/gcc/examples/$1"
 }
 
 check_guest_lines() {
@@ -254,6 +260,7 @@ step race-tsan race_tsan
 step race-helgrind race_helgrind
 ahead models models
 step quickstart tools/check-readme.sh
+step handler example handler
 step install tools/check-install.sh
 step symbols tools/check-symbols.sh
 step freestanding tests/freestanding/run.sh

@@ -217,6 +217,8 @@ enum aspace_kind {
     ASPACE_KIND_RESERVED, /* holds the range; a fault answers PERMISSION */
     ASPACE_KIND_GUARD,    /* the same with an answer of its own, GUARD */
     ASPACE_KIND_CUSTOM,   /* the embedder's backend */
+    ASPACE_KIND_PRIVATE,  /* pages of an object, which are copied before they are written */
+    ASPACE_KIND_SHARED,   /* pages of an object: whoever maps it sees the same ones */
 };
 
 enum aspace_fork_policy {
@@ -234,6 +236,7 @@ enum {
 };
 
 struct aspace_backend; /* backend.h */
+struct aspace_object;  /* object.h */
 struct aspace_doorbell;
 
 struct aspace_map {
@@ -253,15 +256,16 @@ struct aspace_map {
     size_t doorbell_count;
     const struct aspace_backend *backend; /* CUSTOM */
     void *backend_ctx;                    /* CUSTOM: handed to the backend */
-    uint64_t offset;                      /* CUSTOM: object offset of va, bytes */
+    struct aspace_object *object;         /* PRIVATE, SHARED: referred to for as long as any page is mapped */
+    uint64_t offset;                      /* CUSTOM, PRIVATE, SHARED: object offset of va, bytes, 4 KiB aligned */
     uint64_t reserved[8];                 /* for the library, during aspace_map_batch */
 };
 
 /*
  * Map a range. On EXISTS *culprit (may be NULL) is a range that is in the way. LINEAR uses the largest leaves that va,
- * pa, size and hardware allow.
- * Failure: INVALID, RANGE, EXISTS, UNSUPPORTED (rights or attribute the format cannot express), NO_MEMORY, QUOTA,
- * LIMIT, CLOSED. Cost: LAZY, TRAP, RESERVED, GUARD, CUSTOM: boundary slots only; LINEAR: its leaves; EAGER: its frames.
+ * pa, size and hardware allow. Failure: INVALID, RANGE, EXISTS, UNSUPPORTED (rights or attribute the format cannot
+ * express), NO_MEMORY, QUOTA, LIMIT, CLOSED. Cost: LAZY, TRAP, RESERVED, GUARD, CUSTOM, PRIVATE, SHARED: boundary
+ * slots only; LINEAR: its leaves; EAGER: its frames.
  */
 ASPACE_MUST_CHECK int aspace_map(struct aspace *space, const struct aspace_map *request, struct aspace_range *culprit);
 
@@ -285,10 +289,16 @@ ASPACE_MUST_CHECK int aspace_unmap(struct aspace *space, aspace_va_t va, uint64_
  * CLOSED. */
 ASPACE_MUST_CHECK int aspace_protect(struct aspace *space, aspace_va_t va, uint64_t size, uint32_t rights);
 
-/* Drop the contents and keep the area: a later access reads zero (LAZY, EAGER) or asks the backend (CUSTOM). Holes and
- * areas without contents of their own are skipped, and so are leaves with a pinned page. Failure: INVALID, RANGE,
- * NO_MEMORY, CLOSED. */
+/* Drop the contents and keep the area: a later access reads zero (LAZY, EAGER), asks the backend (CUSTOM) or finds
+ * the object's page (SHARED, and PRIVATE, whose copies are dropped). Holes and areas without contents of their own are
+ * skipped, and so are leaves with a pinned page. Failure: INVALID, RANGE, NO_MEMORY, CLOSED. */
 ASPACE_MUST_CHECK int aspace_discard(struct aspace *space, aspace_va_t va, uint64_t size);
+
+/* As discard, but every page of the range reads zero afterwards, also where an object has data: PRIVATE pages become
+ * zeroed ones of the area's own, SHARED ones are the object's to make zero. Holes and areas without contents are
+ * skipped. Not atomic: *done (may be NULL) is how many bytes from va read zero. Failure: INVALID, RANGE, UNSUPPORTED
+ * (CUSTOM, and objects that cannot), NO_MEMORY, QUOTA, CLOSED, RETRY. Cost: of PRIVATE areas, a frame a page. */
+ASPACE_MUST_CHECK int aspace_discard_zero(struct aspace *space, aspace_va_t va, uint64_t size, uint64_t *done);
 
 /*
  * Move what the range holds to new_va: areas and parts of areas, filled pages with their frames, rights, accessed and
@@ -370,9 +380,10 @@ struct aspace_area {
     aspace_pa_t pa; /* LINEAR, ROM: of the member va; else ASPACE_PA_NONE */
     uint64_t id;    /* of the area record: never reused */
     uint64_t cookie;
-    uint64_t offset; /* CUSTOM: object offset of the member va */
-    const struct aspace_backend *backend;
+    uint64_t offset;                      /* CUSTOM, PRIVATE, SHARED: object offset of the member va */
+    const struct aspace_backend *backend; /* CUSTOM */
     void *backend_ctx;
+    struct aspace_object *object; /* PRIVATE, SHARED */
 };
 
 /* The area at va, its extent limited to what one table knows (the whole extent: aspace_next). Lock-free, O(levels).

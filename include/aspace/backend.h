@@ -46,6 +46,10 @@ struct aspace_backend {
      * borrowed and nobody needs to know. Called without locks, once a page (or piece of a huge page). */
     void (*release)(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned order);
 
+    /* A page that fill supplied was written through a mapping that is no more: called before `release`. Where hardware
+     * keeps no dirty flags, for every page that could have been written. NULL: nobody needs to know. */
+    void (*dirty)(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned order);
+
     /* A fork is about to map, in the child, what area_id maps in the parent, with the same ctx: as child_id, for which
      * `unmapped` will be called too. Pages of the backend's are not taken over: the child's faults ask for them. OK, or
      * an error which the fork then gives. NULL: nothing is to be done. Nothing else changes the parent meanwhile. */

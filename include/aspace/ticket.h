@@ -66,9 +66,11 @@ ASPACE_MUST_CHECK enum aspace_fault_result aspace_fault_try(struct aspace *space
  * The frame at pa holds the page. OK: it is mapped with the rights that the area has now, and is the area's as if
  * `fill` had given it; in every other case the frame stays the caller's. But for INVALID and RETRY the ticket is IDLE
  * afterwards.
- * Failure: INVALID (pa; nothing happened), STALE (the page is no longer mapped, was discarded, or the access is no
- * longer allowed: run it again; or the ticket does not lead, such as when a cancel was faster), EXISTS (filled
- * already), CLOSED, RETRY (a fork is under way: complete again).
+ * With ASPACE_PA_NONE nothing is mapped: the backend or the object has the page at hand now, and whoever waits for it
+ * faults again. That is the only way for areas of objects (UNSUPPORTED with a frame): their pages are the object's.
+ * Failure: INVALID (pa; nothing happened), UNSUPPORTED, STALE (the page is no longer mapped, was discarded, or the
+ * access is no longer allowed: run it again; or the ticket does not lead, such as when a cancel was faster), EXISTS
+ * (filled already), CLOSED, RETRY (a fork is under way: complete again).
  * Context: any CPU, in or out of a read section; takes a page-table lock; never allocates.
  * TLB: as a fault's. On return the memory of a destroyed space may be gone (aspace_config.released). Cost: a walk.
  */

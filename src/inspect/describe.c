@@ -7,7 +7,8 @@ const char *kind_name(unsigned kind)
     static const char *const names[] = {
         [ASPACE_KIND_LINEAR] = "linear", [ASPACE_KIND_EAGER] = "eager",   [ASPACE_KIND_LAZY] = "lazy",
         [ASPACE_KIND_TRAP] = "trap",     [ASPACE_KIND_ROM] = "rom",       [ASPACE_KIND_RESERVED] = "reserved",
-        [ASPACE_KIND_GUARD] = "guard",   [ASPACE_KIND_CUSTOM] = "custom",
+        [ASPACE_KIND_GUARD] = "guard",   [ASPACE_KIND_CUSTOM] = "custom", [ASPACE_KIND_PRIVATE] = "private",
+        [ASPACE_KIND_SHARED] = "shared",
     };
     return kind < sizeof names / sizeof names[0] ? names[kind] : "?";
 }

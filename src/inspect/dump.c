@@ -92,7 +92,7 @@ static void print_purpose(struct text *t, const struct stretch *st)
 {
     if (st->pa != ASPACE_PA_NONE)
         text_hex(t, ", at ", st->pa);
-    if (st->kind == ASPACE_KIND_CUSTOM)
+    if (st->kind >= ASPACE_KIND_CUSTOM)
         text_hex(t, ", offset ", st->offset);
     if (st->cookie)
         text_hex(t, ", cookie ", st->cookie);

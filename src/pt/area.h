@@ -20,6 +20,7 @@ enum {
     AREA_COUNT = 1u << 6,   /* faults are counted in the record */
     AREA_ROM = 1u << 7,     /* leaves never get the write right */
     AREA_PRIVATE = 1u << 8, /* CUSTOM: the backend's pages are copied before they are written */
+    AREA_OBJECT = 1u << 9,  /* CUSTOM: ctx is a link (pt/rmap.h), by which others find, and hold, the record */
 };
 
 /* Who frees a frame that is no longer mapped. */
@@ -82,12 +83,14 @@ static inline void area_copy(struct area *to, const struct area *from)
 }
 
 /* n pages of the area are no longer mapped. Returns whether they were the last. Who takes away all that is left needs
- * no atomic for it: nobody else has a page to take away, or to add to. */
+ * no atomic for it: nobody else has a page to take away, or to add to, but for who holds an object's area. */
 static inline bool area_take_pages(struct area *area, uint64_t n)
 {
     if (!n)
         return false;
-    return seam_load_acquire(&area->pages) == n || seam_sub_acq_rel(&area->pages, n) == n;
+    if (!(area->flags & AREA_OBJECT) && seam_load_acquire(&area->pages) == n)
+        return true;
+    return seam_sub_acq_rel(&area->pages, n) == n;
 }
 
 /* How ARMED slots of this area are marked. */
@@ -105,6 +108,14 @@ static inline enum frame_owner area_frame_owner(const struct area *area, unsigne
     if (soft & SOFT_OWN || area->flags & AREA_OWNED)
         return FRAME_UNIQUE;
     return area->flags & AREA_CUSTOM ? FRAME_BACKEND : FRAME_BORROWED;
+}
+
+/* Has a page of a backend's been written through this leaf or parked slot? Where hardware does not tell, it is written
+ * if it may have been. */
+static inline bool area_page_dirty(const struct fmt *F, const struct area *area, unsigned level, uint64_t e)
+{
+    bool dirty = fmt_present(F, level, e) ? fmt_dirty(F, e) : (e & SLOT_PARKED_D) != 0;
+    return dirty && area->max_rights & ASPACE_W && !(area->flags & AREA_PRIVATE);
 }
 
 /* Rights of a leaf where the value says `rights`: a page that must be copied before it is written lacks one. */

@@ -190,6 +190,23 @@ static uint64_t page_index(const struct area *area, aspace_va_t va)
     return (va - area->va_base) >> 12;
 }
 
+/* A page of the backend's. Whoever takes the pages of an object away asks at once whether they are dirty, all others
+ * leave it to the release. */
+struct given {
+    unsigned level;
+    uint64_t e;
+    aspace_pa_t pa;
+    aspace_va_t va;
+};
+
+static void give_back(struct op *op, const struct area *area, struct given p)
+{
+    bool dirty = area_page_dirty(op->F, area, p.level, p.e);
+    unsigned how = level_order(op->F, p.level) | (dirty && !op->only ? GATHER_DIRTY : 0);
+    op->dirty |= dirty;
+    gather_custom(&op->g, area, page_index(area, p.va), p.pa, how);
+}
+
 /* Give up what a slot of an OWNED or CUSTOM area held. Returns the pages that the operation takes back: those of a
  * backend are taken back when it has been told. */
 static uint64_t give_up(struct op *op, const struct node *n, unsigned i, uint64_t old, aspace_va_t va)
@@ -204,7 +221,7 @@ static uint64_t give_up(struct op *op, const struct node *n, unsigned i, uint64_
         gather_flush_range(&op->g, va, va + slot_span(F, n->level), n->level, 1);
     aspace_pa_t pa = op_leaf_pa(op, n, i, old);
     switch (area_frame_owner(area, slot_soft(F, n->level, old))) {
-    case FRAME_BACKEND: gather_custom(&op->g, area, page_index(area, va), pa, order); return 0;
+    case FRAME_BACKEND: give_back(op, area, (struct given){n->level, old, pa, va}); return 0;
     case FRAME_UNIQUE: gather_frame(&op->g, pa, order); break;
     case FRAME_COUNTED: gather_counted(&op->g, pa, order); break;
     case FRAME_BORROWED: return 1ull << order;
@@ -530,6 +547,14 @@ void op_commit_protect(struct op *op, struct node *n, aspace_va_t va, aspace_va_
 
 /* -------------------------------------------------------------------------------------------------------- discard */
 
+/* Discard: is a page with these soft bits meant? */
+static bool concerns(const struct op *op, const struct area *area, unsigned soft)
+{
+    if (op->only && area->index != op->only)
+        return false;
+    return !op->keeps_own || area_frame_owner(area, soft) == FRAME_BACKEND;
+}
+
 /* T11, first half: filled slots become BUSY until the flush is acknowledged. */
 static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t va)
 {
@@ -538,7 +563,7 @@ static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t 
     if (kind != SLOT_LEAF && kind != SLOT_PARKED)
         return;
     struct area *area = value_area(op->pt->host, node_value(n, i));
-    if (!(area->flags & (AREA_OWNED | AREA_CUSTOM)))
+    if (!(area->flags & (AREA_OWNED | AREA_CUSTOM)) || !concerns(op, area, slot_soft(op->F, n->level, e)))
         return;
     if (pins_exist(op->pt->host) && pins_any(op->pt->host, op_leaf_pa(op, n, i, e), level_order(op->F, n->level)))
         return;

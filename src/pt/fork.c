@@ -9,6 +9,7 @@
 #include "pt/log.h"
 #include "pt/pins.h"
 #include "pt/range.h"
+#include "pt/rmap.h"
 #include "pt/shares.h"
 
 #include <aspace/backend.h>
@@ -26,6 +27,18 @@ struct stretch {
 
 /* --------------------------------------------------------------------------------------------------------- records */
 
+/* The backend, or the object, learns of the child's mapping. */
+static int link_twin(struct pt_fork *f, const struct area *area, struct area *twin)
+{
+    if (area->flags & AREA_OBJECT)
+        return rmap_clone(f->child, twin) ? ASPACE_E_OK : ASPACE_E_NO_MEMORY;
+    if (area->backend && area->backend->forked)
+        return area->backend->forked(area->ctx, area->id, twin->id);
+    return ASPACE_E_OK;
+}
+
+/* It has a page more than the child until the fork is over: who goes through an object's areas must not pass it by, but
+ * wait at the child's gate. */
 static int make_twin(struct pt_fork *f, struct area *area)
 {
     struct aspace_host *host = f->parent->host;
@@ -34,8 +47,8 @@ static int make_twin(struct pt_fork *f, struct area *area)
         return ASPACE_E_NO_MEMORY;
     area_copy(twin, area);
     twin->id = area_new_id(host);
-    int rc =
-        area->backend && area->backend->forked ? area->backend->forked(area->ctx, area->id, twin->id) : ASPACE_E_OK;
+    twin->pages = 1;
+    int rc = link_twin(f, area, twin);
     if (rc) {
         area_free(host, twin);
         return rc;
@@ -47,7 +60,7 @@ static int make_twin(struct pt_fork *f, struct area *area)
     return ASPACE_E_OK;
 }
 
-/* One that was made for nothing goes the way of all records. */
+/* One that was made for nothing ends here. */
 static void forget_twins(struct pt_fork *f)
 {
     while (f->twins) {
@@ -55,10 +68,7 @@ static void forget_twins(struct pt_fork *f)
         f->twins = twin->next_dead;
         twin->origin->next_dead = NULL;
         twin->origin = twin->next_dead = NULL;
-        if (!twin->pages) {
-            twin->pages = 1;
-            area_put_pages(f->parent->host, twin, 1);
-        }
+        area_put_pages(f->parent->host, twin, 1);
     }
 }
 
@@ -200,7 +210,7 @@ static int copy_stretch(struct pt_fork *f, struct stretch *s)
         return rc;
     node_set(s->to, s->lo, i, s->value, &f->spare);
     node_count_add(s->to, (int)(i - s->lo));
-    s->twin->pages += (uint64_t)(i - s->lo) << level_order(f->child->F, s->to->level);
+    seam_add(&s->twin->pages, (uint64_t)(i - s->lo) << level_order(f->child->F, s->to->level));
     return rc;
 }
 
@@ -341,6 +351,7 @@ int pt_fork_begin(struct pt_fork *f, struct pt *parent, struct pt *child)
 {
     if (!gate_raise(parent))
         return ASPACE_E_BUSY;
+    gate_hold(child); /* nobody uses it but, through an object, who takes pages back */
     f->parent = parent;
     f->child = child;
     f->next = 0;
@@ -355,6 +366,7 @@ int pt_fork_step(struct pt_fork *f, size_t *budget)
 {
     int rc = ASPACE_E_OK;
     gate_hold(f->parent);
+    gate_hold(f->child);
     if (!f->frozen) {
         rc = copy_table(f, f->parent->root, f->child->root, 0, budget);
         if (rc)
@@ -377,6 +389,7 @@ void pt_fork_end(struct pt_fork *f, int rc)
         rc = pt_unmap(child, 0, pt_limit(child));
     if (f->spare)
         pool_free(child->host, f->spare);
+    gate_lower(child);
     gate_lower(f->parent);
     if (f->took)
         pt_tell(f->parent, &(struct pt_gone){.kind = ASPACE_GONE_PROTECTED,

@@ -2,7 +2,8 @@
 /*
  * Invalidation and the gate through which frames, tables and records leave. Must not know why they leave.
  *
- * An item is one to three words: the first has its type in bits 0-2, an order in bits 3-8 and an address above.
+ * An item is one to three words: the first has its type in bits 0-2, an order in bits 3-8, GATHER_DIRTY in bit 9 and an
+ * address above.
  * A deferred page holds its goal (sync/smr.h) in word 0 and items in the others.
  */
 #include <aspace/backend.h>
@@ -17,6 +18,7 @@ enum { PAGE_WORDS = 511, FREE_BATCH = 64, DUE = 64, POLL_EVERY = 15 };
 
 #define ITEM_TYPE(w) ((enum item)((w)&7))
 #define ITEM_ORDER(w) ((unsigned)(w) >> 3 & 0x3f)
+#define ITEM_HOW(w) ((unsigned)(w) >> 3 & 0x7f)
 #define ITEM_PA(w) ((w) & ~4095ull)
 #define ITEM_POINTER(w) ((void *)(uintptr_t)((w) & ~7ull))
 
@@ -55,10 +57,10 @@ void gather_counted(struct gather *g, aspace_pa_t pa, unsigned order)
     *item_room(g, 1) = pa | (uint64_t)order << 3 | ITEM_COUNTED;
 }
 
-void gather_custom(struct gather *g, const struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned order)
+void gather_custom(struct gather *g, const struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned how)
 {
     uint64_t *w = item_room(g, 2);
-    w[0] = pa | (uint64_t)order << 3 | ITEM_CUSTOM;
+    w[0] = pa | (uint64_t)how << 3 | ITEM_CUSTOM;
     w[1] = (uint64_t)area->index << 40 | page_index;
 }
 
@@ -225,10 +227,14 @@ static inline void free_frame(struct freer *f, aspace_pa_t pa, unsigned order)
         freer_flush(f);
 }
 
-static void release_custom(struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned order)
+static void release_custom(struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned how)
 {
+    uint64_t offset = area->offset + (page_index << 12);
+    unsigned order = how & (GATHER_DIRTY - 1u);
+    if (how & GATHER_DIRTY && area->backend->dirty)
+        area->backend->dirty(area->ctx, offset, pa, order);
     if (area->backend->release)
-        area->backend->release(area->ctx, area->offset + (page_index << 12), pa, order);
+        area->backend->release(area->ctx, offset, pa, order);
 }
 
 static aspace_pa_t filled_pa(const struct pt *pt, const struct node *n, unsigned i, uint64_t e)
@@ -288,7 +294,10 @@ static void harvest_slot(struct pt *pt, struct node *n, unsigned i, aspace_va_t 
     switch (owner) {
     case FRAME_UNIQUE: free_frame(f, pa, order); break;
     case FRAME_COUNTED: shares_drop(f->host, pa, order); break;
-    case FRAME_BACKEND: release_custom(area, (va - area->va_base) >> 12, pa, order); break;
+    case FRAME_BACKEND:
+        release_custom(area, (va - area->va_base) >> 12, pa,
+                       order | (area_page_dirty(pt->F, area, n->level, e) ? GATHER_DIRTY : 0));
+        break;
     case FRAME_BORROWED: break;
     }
     if (owner == FRAME_UNIQUE || owner == FRAME_COUNTED)
@@ -347,7 +356,7 @@ static void release_page(struct aspace_host *host, struct node *page)
         case ITEM_COUNTED: shares_drop(host, ITEM_PA(*w), ITEM_ORDER(*w)); break;
         case ITEM_CUSTOM: {
             struct area *area = area_get(host, (uint32_t)(w[1] >> 40));
-            release_custom(area, w[1] & ((1ull << 40) - 1), ITEM_PA(*w), ITEM_ORDER(*w));
+            release_custom(area, w[1] & ((1ull << 40) - 1), ITEM_PA(*w), ITEM_HOW(*w));
             area_put_pages(host, area, 1ull << ITEM_ORDER(*w));
             w++;
             break;

@@ -78,8 +78,10 @@ static inline void gather_owned(struct gather *g, unsigned soft, aspace_pa_t pa,
         gather_frame(g, pa, order);
 }
 
-/* The page of a CUSTOM area, to be given to its backend; two words. Its page count is taken back at the release. */
-void gather_custom(struct gather *g, const struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned order);
+/* The page of a CUSTOM area, to be given to its backend; two words. Its page count is taken back at the release. `how`:
+ * the order, and GATHER_DIRTY if the backend is to be told that it was written. */
+enum { GATHER_DIRTY = 1u << 6 };
+void gather_custom(struct gather *g, const struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned how);
 
 /* An unlinked table, the first address it translated, and with it all tables below; three words. */
 void gather_table(struct gather *g, struct node *n, aspace_va_t va);

@@ -13,6 +13,7 @@
  */
 #include "pt/op.h"
 #include "pt/pending.h"
+#include "pt/rmap.h"
 
 struct move {
     aspace_va_t va, end, delta; /* the old range; new address less old one, modulo 2^64 */
@@ -145,7 +146,8 @@ static void count_stretch(struct op *op, unsigned level, aspace_va_t va, aspace_
 static void count_record(struct op *op, value_t v)
 {
     const struct area *area = value_area(op->pt->host, v);
-    op->records += area != op->move->from;
+    if (area != op->move->from) /* and one for the object to know it by */
+        op->records += area->flags & AREA_OBJECT ? 2 : 1;
     op->move->from = area;
 }
 
@@ -287,16 +289,22 @@ static void take(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end)
 
 /* -------------------------------------------------------------------------------------------------------- placing */
 
+static struct area *take_record(struct op *op)
+{
+    struct area *record = op->record_first;
+    op->record_first = record->next_dead;
+    op->record_have--;
+    return record;
+}
+
 /* The record of what moves from `area`: the part of its extent that is in the range, in the new place. Everything that
  * counts from the begin of the extent goes on counting from where it did. */
 static struct area *new_record(struct op *op, struct area *area)
 {
     struct move *m = op->move;
-    struct area *to = op->record_first;
+    struct area *to = take_record(op);
     aspace_va_t lo = area->va_base > m->va ? area->va_base : m->va;
     aspace_va_t hi = area->va_base + area->size < m->end ? area->va_base + area->size : m->end;
-    op->record_first = to->next_dead;
-    op->record_have--;
     area_copy(to, area);
     to->id = area_new_id(op->pt->host);
     to->va_base = lo + m->delta;
@@ -304,7 +312,9 @@ static struct area *new_record(struct op *op, struct area *area)
     to->offset += lo - area->va_base;
     if (to->pa != ASPACE_PA_NONE)
         to->pa += lo - area->va_base;
-    if (area->flags & AREA_CUSTOM) {
+    if (area->flags & AREA_OBJECT) {
+        rmap_add_at(op->pt, to, rmap_link_of(area)->object, take_record(op));
+    } else if (area->flags & AREA_CUSTOM) {
         to->origin = area->origin ? area->origin : area;
         seam_add(&to->origin->holds, 1);
     }
@@ -319,7 +329,7 @@ static value_t new_value(struct op *op, value_t v, uint64_t pages)
         op->move->from = area;
         op->move->to = new_record(op, area);
     }
-    op->move->to->pages += pages;
+    seam_add(&op->move->to->pages, pages);
     op_put_pages(op, area, pages);
     return VALUE(op->move->to->index, VALUE_RIGHTS(v));
 }

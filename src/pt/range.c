@@ -40,7 +40,8 @@ void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, as
     op->moves = op->everything = false;
     op->restarts = 0;
     op->tag = host_lock_tag();
-    op->rights = 0;
+    op->rights = op->only = 0;
+    op->keeps_own = op->dirty = false;
     op->va = va;
     op->end = end;
     op->map = NULL;

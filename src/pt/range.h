@@ -108,6 +108,10 @@ int pt_cow(struct pt *pt, aspace_va_t va);
  * gives, accessed and dirty as they are. */
 uint64_t pt_with_frame(const struct pt *pt, unsigned level, value_t v, uint64_t e, aspace_pa_t pa);
 
+/* A zeroed frame of the area's own for a page of a PRIVATE area, whether filled or not. OK, NO_MEMORY, QUOTA,
+ * NOT_MAPPED; RETRY: there is no leaf table, or another area. */
+int pt_zero_page(struct pt *pt, aspace_va_t va);
+
 /* Worst-case tables for one operation on the range. */
 uint64_t pt_tables_needed(const struct fmt *F, aspace_va_t va, aspace_va_t end);
 

@@ -10,6 +10,7 @@
 #include "pt/log.h"
 #include "pt/pool.h"
 #include "pt/walk.h"
+#include "space/object.h"
 #include "space/space.h"
 
 #include "sync/bits.h"
@@ -256,6 +257,45 @@ static enum aspace_fault_result fill_custom(struct fault *f, struct area *area, 
     return r;
 }
 
+/* --------------------------------------------------------------------------------------------------- objects' pages */
+
+static struct object_fault object_fault(const struct fault *f, struct area *area, value_t v)
+{
+    return (struct object_fault){
+        .pt = f->pt,
+        .area = area,
+        .value = v,
+        .va = f->va & ~4095ull,
+        .slot = f->w.slots + f->w.index,
+        .e = f->w.e,
+        .n = walk_node(f->pt, f->w.slots),
+        .index = f->w.index,
+        .need = f->need,
+    };
+}
+
+/* They go into a leaf table only, which is made first, without any of them. */
+static enum aspace_fault_result fill_object(struct fault *f, struct area *area, value_t v)
+{
+    enum aspace_fault_result r;
+    if (!object_covers(area, f->va))
+        return answer(f, area, ASPACE_FAULT_BUS);
+    if (f->w.level) {
+        r = install(f, 0, slot_armed(&f->pt->C, 0, v, area_how(area)));
+        return r == ASPACE_FAULT_DONE ? FAULT_AGAIN : r;
+    }
+    struct object_fault k = object_fault(f, area, v);
+    r = object_fill(&k);
+    return r == OBJECT_AGAIN ? FAULT_AGAIN : answer(f, area, r);
+}
+
+static enum aspace_fault_result upgrade_object(struct fault *f, struct area *area, value_t v)
+{
+    struct object_fault k = object_fault(f, area, v);
+    enum aspace_fault_result r = object_upgrade(&k);
+    return r == OBJECT_AGAIN ? FAULT_AGAIN : answer(f, area, r);
+}
+
 /* ------------------------------------------------------------------------------------------------------- verdicts */
 
 /* A kind that no leaf ever answers for. */
@@ -275,8 +315,13 @@ static enum aspace_fault_result on_armed(struct fault *f)
     struct area *area = value_area(f->pt->host, v);
     if (area->flags & AREA_STATIC || f->need & ~VALUE_RIGHTS(v))
         return verdict(f, area);
-    enum aspace_fault_result r =
-        area->flags & AREA_CUSTOM ? fill_custom(f, area, VALUE_RIGHTS(v)) : fill_owned(f, area, VALUE_RIGHTS(v));
+    enum aspace_fault_result r;
+    if (area->flags & AREA_OBJECT)
+        r = fill_object(f, area, v);
+    else if (area->flags & AREA_CUSTOM)
+        r = fill_custom(f, area, VALUE_RIGHTS(v));
+    else
+        r = fill_owned(f, area, VALUE_RIGHTS(v));
     if (r != ASPACE_FAULT_DONE)
         return r;
     if (area->flags & AREA_COUNT)
@@ -347,7 +392,7 @@ static enum aspace_fault_result on_filled(struct fault *f)
     if (f->need & ASPACE_W && f->need & ~area_leaf_rights(area, soft, VALUE_RIGHTS(g.value)))
         return FAULT_COPY;
     if (area_frame_owner(area, soft) == FRAME_BACKEND)
-        return upgrade(f, area, g.value);
+        return area->flags & AREA_OBJECT ? upgrade_object(f, area, g.value) : upgrade(f, area, g.value);
     if (f->need & ASPACE_W && f->w.kind == SLOT_LEAF && log_may_hide(pt))
         return FAULT_COPY;
     return FAULT_AGAIN; /* a protect is between the slot and the segment */

@@ -3,6 +3,7 @@
 #include <aspace/fault.h>
 
 #include "pt/walk.h"
+#include "space/object.h"
 #include "space/space.h"
 
 /* Spin a little on a BUSY slot; the section is left in between so that grace periods end. */
@@ -317,8 +318,10 @@ static inline __attribute__((always_inline)) void describe(const struct area *a,
     out->id = a->id;
     out->cookie = a->cookie;
     out->offset = a->offset + offset;
-    out->backend = a->backend;
-    out->backend_ctx = a->ctx;
+    bool object = a->flags & AREA_OBJECT;
+    out->backend = object ? NULL : a->backend;
+    out->backend_ctx = object ? NULL : a->ctx;
+    out->object = object ? rmap_link_of(a)->object : NULL;
 }
 
 /* Slots around i that have the same value and are no tables: the value of a TABLE slot is not its own. */
@@ -505,11 +508,12 @@ int aspace_query(struct aspace *s, aspace_va_t va, struct aspace_area *area)
 static bool compatible(const struct aspace_area *a, const struct aspace_area *b)
 {
     if (a->kind != b->kind || a->rights != b->rights || a->max_rights != b->max_rights || a->attr != b->attr ||
-        a->fork != b->fork || a->cookie != b->cookie || a->backend != b->backend || a->backend_ctx != b->backend_ctx)
+        a->fork != b->fork || a->cookie != b->cookie || a->backend != b->backend || a->backend_ctx != b->backend_ctx ||
+        a->object != b->object)
         return false;
     if (a->pa != ASPACE_PA_NONE && a->pa + a->size != b->pa)
         return false;
-    bool by_offset = a->kind == ASPACE_KIND_CUSTOM || a->kind == ASPACE_KIND_TRAP;
+    bool by_offset = a->kind >= ASPACE_KIND_CUSTOM || a->kind == ASPACE_KIND_TRAP;
     return a->id == b->id || !by_offset || a->offset + a->size == b->offset;
 }
 

@@ -3,6 +3,7 @@
 #include <aspace/backend.h>
 
 #include "pt/pool.h"
+#include "space/object.h"
 #include "space/space.h"
 
 #include "sync/bits.h"
@@ -21,17 +22,22 @@ static const struct {
     [ASPACE_KIND_RESERVED] = {AREA_STATIC, MAP_ARM, false},
     [ASPACE_KIND_GUARD] = {AREA_STATIC, MAP_ARM, false},
     [ASPACE_KIND_CUSTOM] = {AREA_CUSTOM, MAP_ARM, true},
+    [ASPACE_KIND_PRIVATE] = {AREA_CUSTOM | AREA_OBJECT | AREA_PRIVATE, MAP_ARM, true},
+    [ASPACE_KIND_SHARED] = {AREA_CUSTOM | AREA_OBJECT, MAP_ARM, true},
 };
 
 static int check_rights(const struct pt *pt, const struct aspace_map *q)
 {
-    uint32_t leaf = q->kind == ASPACE_KIND_ROM ? q->rights & ~(uint32_t)ASPACE_W : q->rights;
+    bool less = q->kind == ASPACE_KIND_ROM || q->kind == ASPACE_KIND_PRIVATE;
+    uint32_t leaf = less ? q->rights & ~(uint32_t)ASPACE_W : q->rights;
     if (q->rights > 15 || q->max_rights > 15 || (q->max_rights && q->rights & ~q->max_rights))
         return ASPACE_E_INVALID;
     if (!kinds[q->kind].leaves)
         return q->attr ? ASPACE_E_UNSUPPORTED : ASPACE_E_OK;
     if ((leaf && !fmt_rights_ok(pt->F, &pt->C, leaf)) || !fmt_attr_ok(&pt->C, q->attr))
         return ASPACE_E_UNSUPPORTED;
+    if (q->kind == ASPACE_KIND_PRIVATE && q->rights && !fmt_rights_ok(pt->F, &pt->C, q->rights))
+        return ASPACE_E_UNSUPPORTED; /* a copy has all of them */
     return ASPACE_E_OK;
 }
 
@@ -43,6 +49,9 @@ static int check_source(const struct pt *pt, const struct aspace_map *q)
     if (linear && (q->pa >= pt->C.pa_end || q->size > pt->C.pa_end - q->pa))
         return ASPACE_E_RANGE;
     if (q->kind == ASPACE_KIND_CUSTOM && (!q->backend || !q->backend->fill || q->offset & 4095))
+        return ASPACE_E_INVALID;
+    if (kinds[q->kind].flags & AREA_OBJECT &&
+        (!q->object || q->object->host != pt->host || q->offset & 4095 || q->offset > UINT64_MAX - q->size))
         return ASPACE_E_INVALID;
     if (q->doorbell_count && (!q->doorbells || q->kind != ASPACE_KIND_TRAP || q->doorbell_count > UINT32_MAX))
         return ASPACE_E_INVALID;
@@ -63,7 +72,7 @@ static int check_fork(const struct aspace_map *q)
 
 static int check_request(const struct aspace *s, const struct aspace_map *q)
 {
-    if (!q || (unsigned)q->kind > ASPACE_KIND_CUSTOM || (unsigned)q->fork > ASPACE_FORK_REFUSE ||
+    if (!q || (unsigned)q->kind > ASPACE_KIND_SHARED || (unsigned)q->fork > ASPACE_FORK_REFUSE ||
         q->flags & ~(uint32_t)(ASPACE_MAP_REPLACE | ASPACE_MAP_COUNT))
         return ASPACE_E_INVALID;
     int rc = space_check_range(s, q->va, q->size);
@@ -86,7 +95,9 @@ static struct area *make_area(struct pt *pt, const struct aspace_map *q)
     a->pa = kinds[q->kind].source == MAP_LINEAR ? q->pa : ASPACE_PA_NONE;
     a->offset = q->offset;
     a->cookie = q->cookie;
-    a->backend = q->kind == ASPACE_KIND_CUSTOM ? q->backend : NULL;
+    a->backend = q->kind == ASPACE_KIND_CUSTOM        ? q->backend
+                 : kinds[q->kind].flags & AREA_OBJECT ? &object_backend
+                                                      : NULL;
     a->ctx = q->backend_ctx;
     a->doorbells = q->doorbells;
     a->doorbell_count = (uint32_t)q->doorbell_count;
@@ -94,8 +105,8 @@ static struct area *make_area(struct pt *pt, const struct aspace_map *q)
     a->max_rights = (uint8_t)(q->max_rights ? q->max_rights : q->rights);
     a->attr = (uint8_t)q->attr;
     a->fork = (uint8_t)q->fork;
-    a->max_level = (uint8_t)(limit < pt->max_level ? limit : pt->max_level);
     a->flags = kinds[q->kind].flags;
+    a->max_level = (uint8_t)(a->flags & AREA_OBJECT ? 0 : limit < pt->max_level ? limit : pt->max_level);
     if (a->flags & AREA_OWNED && q->attr == ASPACE_ATTR_DEFAULT)
         a->flags |= AREA_ZERO;
     if (a->max_level && a->flags & (AREA_OWNED | AREA_CUSTOM))
@@ -210,6 +221,11 @@ static int make_map(struct pt *pt, const struct aspace_map *q, struct pt_map *m)
     m->area = make_area(pt, q);
     if (!m->area)
         return ASPACE_E_NO_MEMORY;
+    if (m->area->flags & AREA_OBJECT && !rmap_add(pt, m->area, q->object)) {
+        area_free(pt->host, m->area);
+        m->area = NULL;
+        return ASPACE_E_NO_MEMORY;
+    }
     m->value = VALUE(m->area->index, q->rights);
     m->max_level = m->area->max_level;
     if (m->source == MAP_LINEAR)
@@ -217,10 +233,15 @@ static int make_map(struct pt *pt, const struct aspace_map *q, struct pt_map *m)
     return m->source == MAP_FRAMES ? alloc_frames(pt, m) : ASPACE_E_OK;
 }
 
+/* A record that others may have found already ends as if it had been mapped. */
 static void drop_map(struct pt *pt, struct pt_map *m)
 {
     if (!m->area)
         return;
+    if (m->area->flags & AREA_OBJECT) {
+        area_put_pages(pt->host, m->area, m->area->size >> 12);
+        return;
+    }
     if (m->source == MAP_FRAMES && m->frames)
         free_frames(pt, m);
     area_free(pt->host, m->area);

@@ -2,6 +2,7 @@
 /* Host and space: creation, state, activation, tear-down. */
 #include "space/space.h"
 #include "pt/log.h"
+#include "pt/rmap.h"
 #include "pt/shares.h"
 
 #include "sync/bits.h"
@@ -332,8 +333,11 @@ int aspace_destroy_step(struct aspace *s, size_t budget)
     int rc = destroy_some(pt, budget ? budget : 1);
     if (rc)
         return rc;
-    if (seam_load(&pt->deferred))
+    if (seam_load(&pt->deferred)) {
         limbo_drain_wait(host);
+        rmap_leave(pt);
+        limbo_drain_wait(host); /* what an object, who was in here, left behind */
+    }
     if (pt->root->dense)
         pool_free(host, pt->root->dense);
     pool_free(host, pt->root);

@@ -299,6 +299,8 @@ static int fill(const struct aspace_ticket *t, uint64_t *slot, aspace_pa_t pa)
     uint32_t rights = VALUE_RIGHTS(slot_armed_value(e));
     if (area->id != t->area_id || t->need & ~rights || !rights)
         return ASPACE_E_STALE;
+    if (area->flags & AREA_OBJECT)
+        return ASPACE_E_UNSUPPORTED;
     rights = log_new_rights(pt, area_leaf_rights(area, 0, rights));
     if (rights & ASPACE_X && hal->icache_sync)
         hal->icache_sync(pt->host->ctx, pa, 4096);
@@ -352,13 +354,14 @@ static bool begin_completing(struct aspace *s)
 
 int aspace_fault_complete(struct aspace_ticket *t, aspace_pa_t pa)
 {
-    if (pa & 4095 || pa >= t->pa_end)
+    bool elsewhere = pa == ASPACE_PA_NONE;
+    if (!elsewhere && (pa & 4095 || pa >= t->pa_end))
         return ASPACE_E_INVALID;
     if (!change(t, LEADING, ENDING))
         return ASPACE_E_STALE;
     aspace_trace(fault_complete, t->space, t->pending.va, pa);
     bool open = begin_completing(t->space);
-    int rc = open ? install(t, pa) : ASPACE_E_CLOSED;
+    int rc = !open ? ASPACE_E_CLOSED : elsewhere ? ASPACE_E_OK : install(t, pa);
     if (rc == ASPACE_E_STALE && !space_is_open(t->space))
         rc = ASPACE_E_CLOSED;
     if (rc == ASPACE_E_RETRY)

@@ -43,6 +43,9 @@ struct host_cpu {
     uint64_t dead_goal;
     uint32_t releasing; /* items taken from a list are being freed by this CPU */
 
+    /* Whose table this CPU is in on behalf of an object (pt/rmap.h): read by who destroys a space. */
+    const void *visiting;
+
     uint32_t limbo_polls; /* own CPU only: not every operation asks whether a grace period has passed */
     uint32_t n_tables; /* own CPU only, as are all below; aspace_trim requires that no call is in progress elsewhere */
     uint32_t n_areas;

@@ -618,7 +618,7 @@ static void loongarch_walk(struct walk *w, uint64_t table, bool stage2)
  *  +-----+-----+-----+-----------+
  *
  * An entry: 0 present, 1 table, 39..12 address, 55..52 rights, 56 accessed, 57 dirty, 60..58 attribute, 61 member of a
- * run of two, 63..62 software.
+ * run of two, 63..62 for software.
  */
 static uint64_t toy_used(uint64_t e, bool write)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The list of operations, with the situation each is tried in. Must not know what is done with them. */
 #include <aspace/dirty.h>
+#include <aspace/object.h>
 #include <aspace/pin.h>
 #include <aspace/ticket.h>
 
@@ -131,7 +132,67 @@ static void fetched_upper(struct env *env)
     CHECK_OK(aspace_map(env->space, &m, NULL));
 }
 
+/* The object is gone with its areas. One that is to be copied has the pages that are touched later: they would stay
+ * where a fault fails. */
+static void map_object(struct env *env, enum aspace_kind kind)
+{
+    static struct aspace_anon anon;
+    struct aspace_map m = request(kind, near(env), env->span[1] + 2 * PAGE, env->rw);
+
+    CHECK_OK(aspace_anon_init(&anon, env->host, m.size, 0));
+    m.object = &anon.object;
+    if (kind == ASPACE_KIND_PRIVATE) {
+        m.kind = ASPACE_KIND_SHARED;
+        CHECK_OK(aspace_map(env->space, &m, NULL));
+        poke(env, near(env) + 3 * PAGE, 0);
+        CHECK_OK(aspace_clear(env->space));
+    }
+    m.kind = kind;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    aspace_object_put(&anon.object);
+}
+
+static void shared_area(struct env *env)
+{
+    map_object(env, ASPACE_KIND_SHARED);
+}
+
+static void private_area(struct env *env)
+{
+    map_object(env, ASPACE_KIND_PRIVATE);
+}
+
+static void private_read(struct env *env)
+{
+    private_area(env);
+    CHECK_EQ(peek(env, near(env) + 3 * PAGE), 0);
+    poke(env, near(env) + 4 * PAGE, 4);
+}
+
+static void shared_beside_lazy(struct env *env)
+{
+    do_map(env, ASPACE_KIND_LAZY, near(env) - 2 * PAGE, 4 * PAGE, env->rw);
+    poke(env, near(env) + PAGE, 4);
+}
+
 /* ------------------------------------------------------------------------------------------------------------- maps */
+
+/* With REPLACE, so that it can be tried again; the reference of an attempt that fails goes with its record. */
+static int map_shared(struct env *env)
+{
+    static struct aspace_anon anon;
+    struct aspace_map m = request(ASPACE_KIND_SHARED, near(env), env->span[1] + 2 * PAGE, env->rw);
+
+    if (anon.object.references) {
+        aspace_trim(env->host);
+    }
+    CHECK_OK(aspace_anon_init(&anon, env->host, m.size, 0));
+    m.object = &anon.object;
+    m.flags = ASPACE_MAP_REPLACE;
+    int error = map(env, m);
+    aspace_object_put(&anon.object);
+    return error;
+}
 
 static int map_lazy(struct env *env)
 {
@@ -474,5 +535,13 @@ const struct operation operations[] = {
     {"write_logged", lazy_area, write_logged, 0},
     {"write_logged_huge", huge_page, write_logged, NEEDS_HUGE},
     {"segments", lazy_area, segments, OPERATION_PARTIAL},
+    {"map_shared", shared_beside_lazy, map_shared, 0},
+    {"fault_shared", shared_area, fault_near, 0},
+    {"fault_private", private_area, fault_near, 0},
+    {"fault_private_read", private_read, fault_near, 0},
+    {"unmap_private_part", private_read, unmap_part, 0},
+    {"protect_private", private_read, protect_part, 0},
+    {"discard_private", private_read, discard_all, 0},
+    {"clear_shared", shared_area, clear, 0},
 };
 const size_t operation_count = sizeof(operations) / sizeof(operations[0]);
