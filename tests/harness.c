@@ -119,7 +119,7 @@ struct naive_result walk(struct env *env, uint64_t va)
         test_fail(__FILE__, __LINE__, "the tables for 0x%llx lead outside the memory of the machine",
                   (unsigned long long)va);
     }
-    if (r.malformed) {
+    if (r.malformed || r.open_run) {
         test_fail(__FILE__, __LINE__, "the entries for 0x%llx are malformed (entry at 0x%llx is 0x%llx)",
                   (unsigned long long)va, (unsigned long long)r.entry_pa,
                   (unsigned long long)*(const uint64_t *)phys(r.entry_pa));

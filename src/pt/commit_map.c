@@ -67,16 +67,24 @@ static void fill_linear(uint64_t *slots, unsigned n, uint64_t first, uint64_t st
             slot_publish(slots + k, first + k * step);
 }
 
-/* Whole runs among slots [lo, hi) whose output addresses are aligned like their input addresses. */
-static void join_runs(const struct pt *pt, uint64_t *slots, unsigned lo, unsigned hi, uint64_t pa)
+/* Entries as fill_linear's, but that whole runs whose output addresses are aligned like their input addresses are
+ * runs: from the start, since a walker must not find members that differ in it. */
+static void fill_runs(const struct pt *pt, uint64_t *slots, unsigned n, uint64_t first, struct seg runs)
 {
-    unsigned run = 1u << pt->C.run_lg2;
-    uint64_t mask = ((uint64_t)run << 12) - 1;
-    if (run == 1 || ((pa - ((uint64_t)lo << 12)) & mask))
-        return;
-    for (unsigned i = (lo + run - 1) & ~(run - 1); i + run <= hi; i += run)
-        for (unsigned k = 0; k < run; k++)
-            slot_store(slots + i + k, fmt_run(pt->F, slot_peek(slots + i + k)));
+    uint64_t step = fmt_addr_bits(pt->F, 4096);
+    fill_linear(slots, runs.lo, first, step, 0);
+    for (unsigned i = runs.lo; i < runs.hi; i++)
+        slot_publish(slots + i, fmt_run(pt->F, first + i * step));
+    fill_linear(slots + runs.hi, n - runs.hi, first + runs.hi * step, step, 0);
+}
+
+/* Which of the slots from `lo` on to `hi` are in whole runs, counted from lo; [0, 0) if there are none. */
+static struct seg whole_runs(const struct pt *pt, unsigned lo, unsigned hi, uint64_t pa)
+{
+    unsigned run = 1u << pt->C.run_lg2, begin = (lo + run - 1) & ~(run - 1), end = hi & ~(run - 1);
+    bool aligned = run > 1 && !((pa - ((uint64_t)lo << 12)) & (((uint64_t)run << 12) - 1));
+    return aligned && begin < end ? (struct seg){(uint16_t)(begin - lo), (uint16_t)(end - lo), 0}
+                                  : (struct seg){0, 0, 0};
 }
 
 void pt_place(const struct pt *pt, const struct pt_map *m, struct node *n, struct seg g, aspace_va_t va)
@@ -91,9 +99,13 @@ void pt_place(const struct pt *pt, const struct pt_map *m, struct node *n, struc
         if (!VALUE_RIGHTS(m->value) || !fmt_present(pt->F, n->level, first))
             step = slot_park_xor(pt->F) ? 0 - span : span;
     }
-    fill_linear(slots + g.lo, count, first, step, private);
+    struct seg runs = {0, 0, 0};
     if (!n->level && pt->C.run_lg2 && m->source == MAP_LINEAR && fmt_present(pt->F, 0, first))
-        join_runs(pt, slots, g.lo, g.hi, linear_pa(m, va));
+        runs = whole_runs(pt, g.lo, g.hi, linear_pa(m, va));
+    if (runs.hi)
+        fill_runs(pt, slots + g.lo, count, first, runs);
+    else
+        fill_linear(slots + g.lo, count, first, step, private);
     node_count_add(n, (int)count);
 }
 

@@ -63,6 +63,13 @@ static uint64_t neighbour_at(struct walk *w, uint64_t table, uint64_t index)
     return __atomic_load_n((const uint64_t *)w->phys(table + index * 8), __ATOMIC_ACQUIRE);
 }
 
+/* A member of a run that is not there: bit 0 in all formats that have runs. */
+static bool is_absent(struct walk *w, uint64_t other)
+{
+    w->r->open_run |= !(other & 1);
+    return !(other & 1);
+}
+
 static void stop(struct walk *w, int level)
 {
     w->r->present = false;
@@ -373,7 +380,8 @@ static bool arm_run_ok(struct walk *w, uint64_t table, uint64_t index, uint64_t 
 
     for (uint64_t i = 0; i < 16; i++) {
         uint64_t other = neighbour_at(w, table, (index & ~UINT64_C(15)) + i);
-        if (((other ^ e) & ~(varies | address)) != 0 || (other & address) != first + i * 4096) {
+        if (!is_absent(w, other) &&
+            (((other ^ e) & ~(varies | address)) != 0 || (other & address) != first + i * 4096)) {
             return false;
         }
     }
@@ -479,7 +487,7 @@ static bool riscv_run_ok(struct walk *w, uint64_t table, uint64_t index, uint64_
 
     for (uint64_t i = 0; i < 16; i++) {
         uint64_t other = neighbour_at(w, table, (index & ~UINT64_C(15)) + i);
-        if (((other ^ e) & ~varies) != 0) {
+        if (!is_absent(w, other) && ((other ^ e) & ~varies) != 0) {
             return false;
         }
     }
@@ -631,7 +639,8 @@ static bool toy_run_ok(struct walk *w, uint64_t table, uint64_t index, uint64_t 
     uint64_t other = neighbour_at(w, table, index ^ 1);
     uint64_t first = field_at(e, 39, 13) | field_at(~index << 12, 12, 12);
 
-    return has(w, ASPACE_FEAT_CONTIG) && ((other ^ e) & ~varies) == 0 && field_at(other, 39, 12) == first;
+    return has(w, ASPACE_FEAT_CONTIG) &&
+           (is_absent(w, other) || (((other ^ e) & ~varies) == 0 && field_at(other, 39, 12) == first));
 }
 
 static void toy_leaf(struct walk *w, uint64_t e, int level)

@@ -25,6 +25,7 @@ struct naive_result {
     unsigned tables;
     bool malformed; /* reserved bits, a misconfiguration, a misaligned leaf or a broken run; a leaf that is global and
                           should not be, or the other way round */
+    bool open_run;  /* other members of the run are absent, as while it is made or taken apart; never at rest */
     uint64_t entry_pa; /* where the entry is that ended the walk */
 };
 

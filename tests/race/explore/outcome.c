@@ -47,7 +47,7 @@ static void view_page(unsigned page, struct page_view *v)
     if (!area.rights && area.max_rights && aspace_protect(machine.space, va, PAGE, area.max_rights))
         explore_fail("page %u: the rights that were taken cannot be given back", page);
     naive_walk(machine.config.format, &machine.config, machine.sim_space.root, va, entry_at, &r);
-    if (r.malformed)
+    if (r.malformed || r.open_run)
         explore_fail("page %u: a malformed entry", page);
     if (!r.present)
         return;
