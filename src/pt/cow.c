@@ -11,7 +11,10 @@
 
 void gate_enter_slow(struct pt *pt)
 {
-    while (seam_load(&pt->gate) && seam_load(&pt->gate) != host_lock_tag()) {
+    for (;;) {
+        uint32_t gate = seam_load_acquire(&pt->gate);
+        if (!gate || gate == host_lock_tag())
+            return;
         smr_leave(pt->host);
         while (seam_load(&pt->gate)) {
             aspace_quiescent(pt->host);
@@ -23,7 +26,7 @@ void gate_enter_slow(struct pt *pt)
 
 bool gate_raise(struct pt *pt)
 {
-    if (!seam_trylock(&pt->gate, host_lock_tag()))
+    if (!seam_trylock(&pt->gate, GATE_NOBODY))
         return false;
     smr_wait(pt->host, smr_goal(pt->host));
     return true;
@@ -32,6 +35,11 @@ bool gate_raise(struct pt *pt)
 void gate_hold(struct pt *pt)
 {
     seam_store(&pt->gate, host_lock_tag());
+}
+
+void gate_let(struct pt *pt)
+{
+    seam_store(&pt->gate, GATE_NOBODY);
 }
 
 void gate_lower(struct pt *pt)

@@ -351,10 +351,9 @@ int pt_fork_begin(struct pt_fork *f, struct pt *parent, struct pt *child)
     return ASPACE_E_OK;
 }
 
-int pt_fork_step(struct pt_fork *f, size_t *budget)
+static int step(struct pt_fork *f, size_t *budget)
 {
     int rc = ASPACE_E_OK;
-    gate_hold(f->parent);
     if (!f->frozen) {
         rc = copy_table(f, f->parent->root, f->child->root, 0, budget);
         if (rc)
@@ -367,14 +366,22 @@ int pt_fork_step(struct pt_fork *f, size_t *budget)
     return f->copies ? unshare_table(f, f->child->root, 0, budget) : ASPACE_E_OK;
 }
 
+int pt_fork_step(struct pt_fork *f, size_t *budget)
+{
+    gate_hold(f->parent);
+    int rc = step(f, budget);
+    gate_let(f->parent);
+    return rc;
+}
+
 void pt_fork_end(struct pt_fork *f, int rc)
 {
     struct pt *child = f->child;
     gather_flush(&f->g);
     gather_finish(&f->g);
+    forget_twins(f); /* first: those whose last page goes with the child are on a list of their own then */
     if (rc != ASPACE_E_OK && child->root->count)
         rc = pt_unmap(child, 0, pt_limit(child));
-    forget_twins(f);
     if (f->spare)
         pool_free(child->host, f->spare);
     gate_lower(f->parent);

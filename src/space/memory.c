@@ -321,7 +321,8 @@ static int cover_all(struct aspace *s, struct cover *c)
     struct walk w;
     while (c->left && !c->full) {
         size_t before = c->left;
-        int rc = reach(s, c->va, c->access, &w);
+        bool shut = c->access & ASPACE_W && !gate_is_open(c->pt);
+        int rc = shut ? REACH_AGAIN : reach(s, c->va, c->access, &w);
         if (LIKELY(rc == ASPACE_E_OK))
             cover_some(c, &w);
         if (LIKELY(c->left != before || c->full)) {
