@@ -49,6 +49,24 @@ static void do_floor(const struct work *work, unsigned id)
         bench_use(__atomic_exchange_n(&lines[id].word, i, __ATOMIC_SEQ_CST));
 }
 
+/* The least that a map and an unmap in one table can be: its lock taken twice, and the line that it is in written. */
+static void do_lock(const struct work *work, unsigned id)
+{
+    static struct {
+        uint32_t lock, word[8];
+    } __attribute__((aligned(64))) lines[BENCH_CPUS];
+    for (unsigned i = 0; i < 2 * PAGES; i++) {
+        uint32_t *lock = &lines[work->same ? 0 : id].lock, free = 0;
+        while (!__atomic_compare_exchange_n(lock, &free, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+            free = 0;
+            for (unsigned k = 0; k < 16; k++)
+                aspace_pause();
+        }
+        __atomic_store_n(&lock[1 + i % 8], i, __ATOMIC_RELAXED);
+        __atomic_store_n(lock, 0, __ATOMIC_RELEASE);
+    }
+}
+
 static void do_fault(const struct work *work, unsigned id)
 {
     for (unsigned i = 0; i < PAGES; i++)
@@ -172,9 +190,9 @@ static void measure(const struct kind *kind, unsigned threads, bool same)
 void bench_threads(void)
 {
     static const struct kind kinds[] = {
-        {"floor", do_floor, ASPACE_KIND_GUARD},       {"fault", do_fault, ASPACE_KIND_LAZY},
-        {"mapunmap", do_mapunmap, ASPACE_KIND_GUARD}, {"translate", do_translate, ASPACE_KIND_LINEAR},
-        {"populate", do_populate, ASPACE_KIND_LAZY},
+        {"floor", do_floor, ASPACE_KIND_GUARD},          {"floor_lock", do_lock, ASPACE_KIND_GUARD},
+        {"fault", do_fault, ASPACE_KIND_LAZY},           {"mapunmap", do_mapunmap, ASPACE_KIND_GUARD},
+        {"translate", do_translate, ASPACE_KIND_LINEAR}, {"populate", do_populate, ASPACE_KIND_LAZY},
     };
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     for (unsigned k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)

@@ -48,7 +48,7 @@ struct aspace_backend {
 
     /* A fork is about to map, in the child, what area_id maps in the parent, with the same ctx: as child_id, for which
      * `unmapped` will be called too. Pages of the backend's are not taken over: the child's faults ask for them. OK, or
-     * an error which the fork then gives. NULL: nothing is to be done. No other operation on the parent is under way. */
+     * an error which the fork then gives. NULL: nothing is to be done. Nothing else changes the parent meanwhile. */
     int (*forked)(void *ctx, uint64_t area_id, uint64_t child_id);
 
     /* The last page of the mapping is gone, and nothing of the library will use ctx again. May be NULL. */

@@ -5,8 +5,8 @@
  * frame back without a copy. Pages not yet filled stay unfilled. A fork that nobody runs is a snapshot.
  *
  * What each area asks for is aspace_map.fork:
- *   COW     owned pages are shared until written. Borrowed memory (LINEAR, ROM) and areas without pages (TRAP, RESERVED,
- *           GUARD) are the same in both. A backend's pages are asked for by the child's own faults
+ *   COW     owned pages are shared until written. Borrowed memory (LINEAR, ROM) and areas without pages (TRAP,
+ *           RESERVED, GUARD) are the same in both. A backend's pages are asked for by the child's own faults
  *   SHARE   the same, where no page is the area's own; UNSUPPORTED at the map otherwise: what the parent fills later
  *           could not reach the child
  *   COPY    owned pages are copied at once, as they are at the cut; UNSUPPORTED at the map for other areas
