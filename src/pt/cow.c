@@ -77,6 +77,7 @@ struct cow {
     aspace_va_t va;     /* of the page */
     aspace_pa_t frame;  /* taken for the copy, or ASPACE_PA_NONE */
     bool charged;       /* it is accounted for as one more */
+    bool changed;       /* the leaf has the right now */
     struct node *spare; /* taken with it: a place for the old frame to wait in */
 };
 
@@ -90,7 +91,7 @@ struct spot {
     struct area *area;
 };
 
-/* A leaf whose area lets it be written. */
+/* A leaf whose area lets it be written, and that does not; another CPU may have been faster. */
 static bool find_spot(struct cow *c, struct spot *s)
 {
     const struct pt *pt = c->pt;
@@ -105,7 +106,8 @@ static bool find_spot(struct cow *c, struct spot *s)
     s->area = value_area(pt->host, s->v);
     s->soft = slot_soft(pt->F, s->n->level, s->e);
     s->pa = kind == SLOT_LEAF ? fmt_output(pt->F, &pt->C, s->n->level, s->e, s->i) : slot_parked_pa(pt->F, s->e);
-    return VALUE_RIGHTS(s->v) & ASPACE_W && area_frame_owner(s->area, s->soft) != FRAME_BORROWED;
+    bool writable = kind == SLOT_LEAF && fmt_leaf_rights(pt->F, &pt->C, s->e) & ASPACE_W;
+    return !writable && VALUE_RIGHTS(s->v) & ASPACE_W && area_frame_owner(s->area, s->soft) != FRAME_BORROWED;
 }
 
 /* The mapping is the only one: the frame becomes the area's own, with all rights. Nothing to flush. */
@@ -114,6 +116,7 @@ static void take_back(struct cow *c, struct spot *s)
     while (!slot_cas(s->slot, &s->e, pt_with_frame(c->pt, s->n->level, s->v, s->e, s->pa)))
         continue;
     op_clean(&c->op, s->slot, 1);
+    c->changed = true;
     COUNT(pt_this_cpu(c->pt)->cow_takes, 1);
 }
 
@@ -122,7 +125,7 @@ static void copy(struct cow *c, struct spot *s)
 {
     const struct pt *pt = c->pt;
     const struct aspace_hal *hal = pt->host->hal;
-    memcpy(aspace_phys_to_virt(c->frame), aspace_phys_to_virt(s->pa), 4096);
+    seam_copy(aspace_phys_to_virt(c->frame), aspace_phys_to_virt(s->pa), 4096); /* a backend may still write its own */
     if (VALUE_RIGHTS(s->v) & ASPACE_X && hal->icache_sync)
         hal->icache_sync(pt->host->ctx, c->frame, 4096);
     s->e = slot_xchg(s->slot, slot_busy(&pt->C, 0, c->op.tag));
@@ -132,6 +135,7 @@ static void copy(struct cow *c, struct spot *s)
     slot_publish(s->slot, pt_with_frame(c->pt, 0, s->v, s->e, c->frame));
     op_clean(&c->op, s->slot, 1);
     c->frame = ASPACE_PA_NONE;
+    c->changed = true;
     if (s->soft & SOFT_COUNTED) {
         gather_counted(&c->op.g, s->pa, 0);
     } else {
@@ -222,5 +226,5 @@ int pt_cow(struct pt *pt, aspace_va_t va)
             rc = ASPACE_E_OK;
     }
     put_frame(&c);
-    return rc;
+    return rc || c.changed ? rc : ASPACE_E_RETRY;
 }
