@@ -132,7 +132,7 @@ static void meet(struct race_cpu *cpu, unsigned n)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ a fork is one cut */
+/* ---------------------------------------------------------------------------------------------- a fork is one cut */
 
 /*
  * CPUs 1 to 3 write their serial numbers to pages of their own, through the TLB or by call, and discard some; which
@@ -299,7 +299,7 @@ static void test_one_cut(const struct configuration *c)
     race_close(&race);
 }
 
-/* ---------------------------------------------------------------------------------------------- the last ones to share */
+/* ------------------------------------------------------------------------------------------- the last ones to share */
 
 static struct aspace *sharer[CPUS];
 
