@@ -13,7 +13,7 @@
 
 #include <aspace/fork.h>
 
-enum { CPUS = 4, PAGES = 12, FORKS = 24, LIVE = 4, LOG = 1 << 20, EXITS = 30, HIDDEN = 64 };
+enum { CPUS = 4, PAGES = 12, FORKS = 24, LIVE = 4, LOG = 1 << 20, EXITS = 30, HIDDEN = 64, WORK = 200 };
 
 static struct race race;
 
@@ -136,7 +136,8 @@ static void meet(struct race_cpu *cpu, unsigned n)
 
 /*
  * CPUs 1 to 3 write their serial numbers to pages of their own, through the TLB or by call, and discard some; which
- * page, and whether it was a discard, is in the log before. What a fork sees of a CPU must be its work up to some point.
+ * page, and whether it was a discard, is in the log before. What a fork sees of a CPU must be its work up to some
+ * point.
  */
 #define DISCARDED UINT32_C(0x80000000)
 
@@ -178,12 +179,11 @@ static void write_on(struct race_cpu *cpu)
 
     for (; !__atomic_load_n(&over, __ATOMIC_ACQUIRE) && serial < LOG; serial++) {
         unsigned page = (unsigned)race_below(cpu, PAGES);
-        cpu->step = serial;
+        __atomic_store_n(&cpu->step, serial, __ATOMIC_RELAXED);
         write_one(cpu, serial);
         RACE_CHECK(cpu, read_word(cpu, race.space, page_va(cpu->id, page)) == writer[cpu->id].last[page]);
         race_quiescent(cpu);
     }
-    RACE_CHECK(cpu, serial > 1000);
 }
 
 /* What a CPU had done up to some point: the latest number that is seen, or later, if all that was written since has
@@ -254,10 +254,12 @@ static void fork_one(struct race_cpu *cpu, unsigned n)
 
     end_child(cpu, c);
     c->space = open_child(cpu, 100 + n);
-    RACE_CHECK(cpu, aspace_fork_begin(&fork, parent, c->space) == ASPACE_OK);
-    while ((error = aspace_fork_step(&fork, n % 3 ? SIZE_MAX : 1)) == ASPACE_E_MORE) {
-        race_quiescent(cpu);
-    }
+    do {
+        RACE_CHECK(cpu, aspace_fork_begin(&fork, parent, c->space) == ASPACE_OK);
+        while ((error = aspace_fork_step(&fork, n % 3 ? SIZE_MAX : 1)) == ASPACE_E_MORE) {
+            race_quiescent(cpu);
+        }
+    } while (short_of_memory(cpu, error == ASPACE_E_NO_MEMORY));
     RACE_CHECK(cpu, error == ASPACE_OK);
     write_child(cpu, c, n + 1);
     read_child(cpu, c, c->seen);
@@ -267,6 +269,19 @@ static void fork_one(struct race_cpu *cpu, unsigned n)
         RACE_CHECK(cpu, read_word(cpu, race.space, page_va(id, n % PAGES) + 8) == 0);
     }
     race_quiescent(cpu);
+}
+
+/* Each of them has done something between two forks, however busy the machine is. */
+static void let_them_work(struct race_cpu *cpu)
+{
+    for (unsigned id = 1; id < CPUS; id++) {
+        const uint64_t *step = &race.cpu[id].step;
+        uint64_t enough = __atomic_load_n(step, __ATOMIC_RELAXED) + WORK;
+        while (__atomic_load_n(step, __ATOMIC_RELAXED) < (enough < LOG ? enough : LOG - 1)) {
+            race_quiescent(cpu);
+            sched_yield();
+        }
+    }
 }
 
 static void cut_body(struct race_cpu *cpu)
@@ -281,6 +296,7 @@ static void cut_body(struct race_cpu *cpu)
     }
     for (unsigned n = 0; n < FORKS; n++) {
         cpu->step = n;
+        let_them_work(cpu);
         fork_one(cpu, n);
     }
     __atomic_store_n(&over, true, __ATOMIC_RELEASE);
@@ -347,12 +363,16 @@ static void test_last_sharers(const struct configuration *c)
     race_close(&race);
 }
 
-int main(void)
+/* With an argument: only configurations whose name has it. */
+int main(int argc, char **argv)
 {
     unsigned n = 0;
 
     alarm(600);
     for (unsigned c = 0; c < sizeof(configurations) / sizeof(configurations[0]); c++) {
+        if (argc > 1 && !strstr(configurations[c].name, argv[1])) {
+            continue;
+        }
         arrived = 0;
         test_one_cut(&configurations[c]);
         arrived = 0;
@@ -362,5 +382,5 @@ int main(void)
         n += 2;
     }
     printf("%u passed, 0 failed\n", n);
-    return 0;
+    return n ? 0 : 2;
 }
