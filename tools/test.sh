@@ -183,10 +183,11 @@ guest_must_fail() { # guest_must_fail ARCHITECTURE KIND...
 
 # Threads on one space under the thread sanitizer: the first report ends the run.
 race_tsan() {
-    tools/build.sh clang-tsan race-stress race-tlb race-objects || return 1
+    tools/build.sh clang-tsan race-stress race-tlb race-objects race-forks || return 1
     TSAN_OPTIONS='halt_on_error=1 history_size=4' timeout -k 5 900 build/clang-tsan/tests/race/stress --seconds 40 &&
         TSAN_OPTIONS=halt_on_error=1 timeout -k 5 900 build/clang-tsan/tests/race/tlb &&
-        TSAN_OPTIONS=halt_on_error=1 timeout -k 5 900 build/clang-tsan/tests/race/objects --steps 1000
+        TSAN_OPTIONS=halt_on_error=1 timeout -k 5 900 build/clang-tsan/tests/race/objects --steps 1000 &&
+        TSAN_OPTIONS=halt_on_error=1 timeout -k 5 900 build/clang-tsan/tests/race/forks
 }
 
 # The same under Helgrind, one thousand steps of each CPU with epochs and with quiescent states.

@@ -79,7 +79,8 @@ struct aspace_host_config {
     unsigned chunk_order;        /* tables come from the HAL in chunks of 2^n frames, one of them for descriptors;
                                   0 means 6. At least 1; 2 or more where a format has roots of 16 KiB, 5 for 64 KiB */
     unsigned full_flush_entries; /* above so many leaves an operation flushes the whole tag; 0 means 512 */
-    uint32_t share_max;          /* most mappings of one frame: a fork copies what has more; 0 means 2^31 - 1 */
+    uint32_t share_max;          /* most mappings of one frame: a fork copies what has more; 0 means 2^31 - 1. At
+                                  least 2 */
 };
 
 /* Opaque; ASPACE_HOST_BYTES(cpus) bytes, aligned to ASPACE_CACHE_LINE, supplied by the caller and zeroed by init. */
@@ -88,7 +89,7 @@ struct aspace_host;
 
 /*
  * Set up a host in caller's memory. hal and ctx must stay valid until aspace_host_fini. Allocates nothing.
- * Failure: INVALID (no alloc or free, too many CPUs, incomplete SMR hooks).
+ * Failure: INVALID (no alloc or free, too many CPUs, incomplete SMR hooks, share_max out of range).
  */
 ASPACE_MUST_CHECK int aspace_host_init(struct aspace_host *host, const struct aspace_hal *hal, void *ctx,
                                        const struct aspace_host_config *config);

@@ -17,7 +17,8 @@
  *
  * The copy is one consistent cut, even of a space that CPUs are running in: a write that the child sees was made before
  * every write, by whomever, that it does not see. While it is made, faults and writes to the parent answer RETRY (a CPU
- * simply faults again), operations that change it wait, lookups and reads go on.
+ * simply faults again; in QSBR mode it passes a quiescent state before, as the fork waits for that), operations that
+ * change it wait, lookups and reads go on.
  */
 #ifndef ASPACE_FORK_H
 #define ASPACE_FORK_H
@@ -42,8 +43,9 @@ ASPACE_MUST_CHECK int aspace_fork(struct aspace *parent, struct aspace *child);
 /*
  * The same in steps of about `budget` tables, for large spaces whose writers are excluded anyway: a guest whose CPUs
  * are stopped, a process of one thread. The parent stands still from begin to the last step, which gives OK or an
- * error; MORE before that. Any CPU may make a step; after an error or OK the fork is over. aspace_fork_cancel ends it
- * after MORE, as if memory had run out. The memory of `fork` is the caller's until then.
+ * error; MORE before that. So what changes the parent waits, and is not to be called between two steps by who makes
+ * them. Any CPU may make a step; after an error or OK the fork is over. aspace_fork_cancel ends it after MORE, as if
+ * memory had run out. The memory of `fork` is the caller's until then.
  */
 struct aspace_fork {
     uint64_t opaque[96];

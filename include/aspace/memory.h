@@ -44,7 +44,7 @@ struct aspace_segment {
  * (aspace_read_begin) and uses the segments only inside it. *count is the capacity on entry, the number used on return;
  * *done (may be NULL) the bytes covered, which is less than n if the array is too small (LIMIT), or on failure.
  * With access ASPACE_W the pages are writable now; a migrate or protect by another CPU is not held off, and pages are
- * not marked dirty.
+ * not marked dirty. A fork waits for the section to end, and until it is through there are no such segments: RETRY.
  * Failure: as read and write.
  */
 ASPACE_MUST_CHECK int aspace_segments(struct aspace *space, aspace_va_t va, size_t n, uint32_t access,

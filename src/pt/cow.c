@@ -15,7 +15,10 @@
 
 void gate_enter_slow(struct pt *pt)
 {
-    while (seam_load(&pt->gate) && seam_load(&pt->gate) != host_lock_tag()) {
+    for (;;) {
+        uint32_t gate = seam_load_acquire(&pt->gate);
+        if (!gate || gate == host_lock_tag())
+            return;
         smr_leave(pt->host);
         while (seam_load(&pt->gate)) {
             aspace_quiescent(pt->host);
@@ -27,7 +30,7 @@ void gate_enter_slow(struct pt *pt)
 
 bool gate_raise(struct pt *pt)
 {
-    if (!seam_trylock(&pt->gate, host_lock_tag()))
+    if (!seam_trylock(&pt->gate, GATE_NOBODY))
         return false;
     smr_wait(pt->host, smr_goal(pt->host));
     return true;
@@ -36,6 +39,11 @@ bool gate_raise(struct pt *pt)
 void gate_hold(struct pt *pt)
 {
     seam_store(&pt->gate, host_lock_tag());
+}
+
+void gate_let(struct pt *pt)
+{
+    seam_store(&pt->gate, GATE_NOBODY);
 }
 
 void gate_lower(struct pt *pt)
@@ -73,6 +81,7 @@ struct cow {
     aspace_pa_t frame;  /* taken for the copy, or ASPACE_PA_NONE */
     bool copied;        /* it is in the place of the old one */
     bool charged;       /* it is accounted for as one more */
+    bool changed;       /* the leaf has the right now */
     struct node *spare; /* taken with it: a place for the old frame to wait in */
     bool whole;         /* no memory to split a large leaf for the log: all of it becomes writable */
 };
@@ -87,7 +96,7 @@ struct spot {
     struct area *area;
 };
 
-/* A leaf that may not be written, though its area lets it be. */
+/* A leaf whose area lets it be written, and that does not; another CPU may have been faster. */
 static bool find_spot(struct cow *c, struct spot *s)
 {
     const struct pt *pt = c->pt;
@@ -137,6 +146,7 @@ static void take_back(struct cow *c, struct spot *s)
     while (!slot_cas(s->slot, &s->e, writable(c, s, s->pa)))
         continue;
     op_clean(&c->op, s->slot, 1);
+    c->changed = true;
     COUNT(pt_this_cpu(c->pt)->cow_takes, 1);
 }
 
@@ -145,7 +155,7 @@ static void copy(struct cow *c, struct spot *s)
 {
     const struct pt *pt = c->pt;
     const struct aspace_hal *hal = pt->host->hal;
-    memcpy(aspace_phys_to_virt(c->frame), aspace_phys_to_virt(s->pa), 4096);
+    seam_copy(aspace_phys_to_virt(c->frame), aspace_phys_to_virt(s->pa), 4096); /* a backend may still write its own */
     if (VALUE_RIGHTS(s->v) & ASPACE_X && hal->icache_sync)
         hal->icache_sync(pt->host->ctx, c->frame, 4096);
     s->e = slot_xchg(s->slot, slot_busy(&pt->C, 0, c->op.tag));
@@ -156,6 +166,7 @@ static void copy(struct cow *c, struct spot *s)
     op_clean(&c->op, s->slot, 1);
     c->frame = ASPACE_PA_NONE;
     c->copied = true;
+    c->changed = true;
     if (s->soft & SOFT_COUNTED) {
         gather_counted(&c->op.g, s->pa, 0);
     } else {
@@ -264,5 +275,5 @@ int pt_cow(struct pt *pt, aspace_va_t va)
         rc = next == COW_NEEDS_SPLIT ? split(&c) : get_frame(&c, next);
     }
     put_frame(&c);
-    return rc;
+    return rc || c.changed ? rc : ASPACE_E_RETRY;
 }

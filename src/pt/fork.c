@@ -351,7 +351,7 @@ int pt_fork_begin(struct pt_fork *f, struct pt *parent, struct pt *child)
 {
     if (!gate_raise(parent))
         return ASPACE_E_BUSY;
-    gate_hold(child); /* nobody uses it but, through an object, who takes pages back */
+    gate_let(child); /* nobody uses it but, through an object, who takes pages back */
     f->parent = parent;
     f->child = child;
     f->next = 0;
@@ -362,11 +362,9 @@ int pt_fork_begin(struct pt_fork *f, struct pt *parent, struct pt *child)
     return ASPACE_E_OK;
 }
 
-int pt_fork_step(struct pt_fork *f, size_t *budget)
+static int step(struct pt_fork *f, size_t *budget)
 {
     int rc = ASPACE_E_OK;
-    gate_hold(f->parent);
-    gate_hold(f->child);
     if (!f->frozen) {
         rc = copy_table(f, f->parent->root, f->child->root, 0, budget);
         if (rc)
@@ -379,12 +377,21 @@ int pt_fork_step(struct pt_fork *f, size_t *budget)
     return f->copies ? unshare_table(f, f->child->root, 0, budget) : ASPACE_E_OK;
 }
 
+int pt_fork_step(struct pt_fork *f, size_t *budget)
+{
+    gate_hold(f->parent);
+    int rc = step(f, budget);
+    gate_let(f->parent);
+    return rc;
+}
+
 void pt_fork_end(struct pt_fork *f, int rc)
 {
     struct pt *child = f->child;
     gather_flush(&f->g);
     gather_finish(&f->g);
-    forget_twins(f);
+    forget_twins(f); /* first: those whose last page goes with the child are on a list of their own then */
+    gate_hold(child);
     if (rc != ASPACE_E_OK && child->root->count)
         rc = pt_unmap(child, 0, pt_limit(child));
     if (f->spare)

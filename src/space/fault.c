@@ -417,11 +417,13 @@ static enum aspace_fault_result on_slot(struct fault *f)
 /* Whether it has made the access possible the next look tells. Outside of the fault's section. */
 static enum aspace_fault_result copy(struct pt *pt, aspace_va_t va, bool *copied)
 {
-    *copied = pt_cow(pt, va) == ASPACE_E_OK;
-    return *copied ? FAULT_AGAIN : ASPACE_FAULT_NO_MEMORY;
+    int rc = pt_cow(pt, va);
+    *copied |= rc == ASPACE_E_OK;
+    return rc == ASPACE_E_OK || rc == ASPACE_E_RETRY ? FAULT_AGAIN : ASPACE_FAULT_NO_MEMORY;
 }
 
-/* Each round has a section of its own, so that a change in flight elsewhere never keeps a grace period from ending. */
+/* Each round has a section of its own, so that a change in flight elsewhere never keeps a grace period from ending. A
+ * fork is not waited for: it waits itself, for the caller's section to end, or for a quiescent state of this CPU. */
 static __attribute__((noinline)) enum aspace_fault_result fault_general(struct aspace *s, aspace_va_t va,
                                                                         uint32_t access, struct aspace_fault_info *info)
 {
@@ -433,7 +435,7 @@ static __attribute__((noinline)) enum aspace_fault_result fault_general(struct a
     for (int round = 0; round < WALK_ROUNDS && r == FAULT_AGAIN; round++) {
         smr_enter(pt->host);
         walk_any(pt, va, &f.w);
-        r = gate_is_open(pt) ? on_slot(&f) : FAULT_AGAIN;
+        r = gate_is_open(pt) ? on_slot(&f) : ASPACE_FAULT_RETRY;
         smr_leave(pt->host);
         if (r == FAULT_COPY)
             r = copy(pt, va, &copied);

@@ -66,7 +66,10 @@ static int resolve(struct aspace *s, aspace_va_t va, uint32_t access, int rc, un
         return rc;
     if (++*rounds > WALK_ROUNDS)
         return ASPACE_E_RETRY;
-    return rc == REACH_FAULT ? space_fault_error(aspace_fault(s, va, access, NULL)) : ASPACE_E_OK;
+    if (rc != REACH_FAULT)
+        return ASPACE_E_OK;
+    enum aspace_fault_result r = aspace_fault(s, va, access, NULL);
+    return r == ASPACE_FAULT_RETRY && !gate_is_open(&s->pt) ? ASPACE_E_RETRY : space_fault_error(r);
 }
 
 static aspace_pa_t leaf_pa(const struct pt *pt, const struct walk *w, aspace_va_t va)
@@ -195,7 +198,7 @@ static int write_once(struct aspace *s, aspace_va_t va, struct store *x)
 {
     struct walk w;
     smr_enter(s->pt.host);
-    int rc = gate_is_open(&s->pt) ? reach(s, va, ASPACE_W, &w) : REACH_AGAIN;
+    int rc = gate_is_open(&s->pt) ? reach(s, va, ASPACE_W, &w) : ASPACE_E_RETRY;
     if (rc == ASPACE_E_OK) {
         x->bytes = clip(&s->pt, &w, va, x->bytes);
         rc = store_locked(&s->pt, va, &w, x);
@@ -321,7 +324,8 @@ static int cover_all(struct aspace *s, struct cover *c)
     struct walk w;
     while (c->left && !c->full) {
         size_t before = c->left;
-        int rc = reach(s, c->va, c->access, &w);
+        bool shut = c->access & ASPACE_W && !gate_is_open(c->pt);
+        int rc = shut ? ASPACE_E_RETRY : reach(s, c->va, c->access, &w);
         if (LIKELY(rc == ASPACE_E_OK))
             cover_some(c, &w);
         if (LIKELY(c->left != before || c->full)) {

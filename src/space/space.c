@@ -18,7 +18,8 @@ int aspace_host_init(struct aspace_host *host, const struct aspace_hal *hal, voi
         return ASPACE_E_INVALID;
     bool hooks = hal->smr_enter != NULL;
     if (hooks != !!hal->smr_leave || hooks != !!hal->smr_goal || hooks != !!hal->smr_passed ||
-        (config && ((unsigned)config->smr > ASPACE_SMR_QSBR || config->share_max >= SHARES_GROUPED)))
+        (config &&
+         ((unsigned)config->smr > ASPACE_SMR_QSBR || config->share_max == 1 || config->share_max >= SHARES_GROUPED)))
         return ASPACE_E_INVALID;
     memset(host, 0, ASPACE_HOST_BYTES(cpus));
     host->hal = hal;

@@ -313,7 +313,8 @@ static int fill(const struct aspace_ticket *t, uint64_t *slot, aspace_pa_t pa)
     return ASPACE_E_OK;
 }
 
-static int install_once(const struct aspace_ticket *t, aspace_pa_t pa)
+/* RETRY: a fork is under way, and may be waiting for this CPU. */
+static int install(const struct aspace_ticket *t, aspace_pa_t pa)
 {
     struct pt *pt = &t->space->pt;
     int rc = ASPACE_E_RETRY;
@@ -326,18 +327,6 @@ static int install_once(const struct aspace_ticket *t, aspace_pa_t pa)
             seam_unlock(&n->lock);
     }
     smr_leave(pt->host);
-    return rc;
-}
-
-/* RETRY: a fork takes longer than anyone may wait here. */
-static int install(const struct aspace_ticket *t, aspace_pa_t pa)
-{
-    int rc = ASPACE_E_RETRY;
-    for (int round = 0; round < WALK_ROUNDS && rc == ASPACE_E_RETRY; round++) {
-        rc = install_once(t, pa);
-        if (rc == ASPACE_E_RETRY)
-            aspace_pause();
-    }
     return rc;
 }
 

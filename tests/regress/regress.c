@@ -6,8 +6,11 @@
 #define _DEFAULT_SOURCE
 
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include <aspace/fork.h>
 
 #include "../harness.h"
 
@@ -343,7 +346,159 @@ static void collapse_makes_contents_fetchable(struct env *env)
     CHECK_EQ(w.late, 0);
 }
 
+/* An empty space beside the environment's, of the same kind. */
+static struct aspace *beside(struct env *env)
+{
+    struct aspace_config config = env->config;
+    struct aspace *space = aligned_alloc(ASPACE_CACHE_LINE, (aspace_bytes(env->host) + 63) / 64 * 64);
+
+    config.tag = env->config.tag + 1;
+    CHECK(space);
+    CHECK_OK(aspace_create(space, env->host, &config));
+    return space;
+}
+
+static void drop_beside(struct aspace *space)
+{
+    CHECK_OK(aspace_destroy(space));
+    free(space);
+}
+
+/* The copies of records that a failed fork made die while the child is emptied; nobody may look for them there. */
+static void failed_fork_forgets_its_records(struct env *env)
+{
+    struct aspace *child = beside(env);
+    struct aspace_area area;
+    unsigned top = env->levels - 1;
+
+    if (at(env, top, 2) + env->span[top] > env->end) {
+        test_skip("the space has fewer than three slots in its root");
+    }
+    for (unsigned n = 0; n < 3; n++) {
+        struct aspace_map m = request(ASPACE_KIND_TRAP, at(env, top, n), env->span[top], env->rw);
+        m.cookie = n + 1;
+        m.fork = n == 2 ? ASPACE_FORK_REFUSE : ASPACE_FORK_COW;
+        CHECK_OK(aspace_map(env->space, &m, NULL));
+    }
+    for (unsigned n = 0; n < 2; n++) {
+        CHECK_ERROR(aspace_fork(env->space, child), ASPACE_E_PERMISSION);
+        aspace_trim(env->host);
+    }
+    CHECK_OK(aspace_unmap(env->space, at(env, top, 2), env->span[top]));
+    CHECK_OK(aspace_fork(env->space, child));
+    for (unsigned n = 0; n < 2; n++) {
+        CHECK_OK(aspace_query(child, at(env, top, n), &area));
+        CHECK_EQ(area.cookie, n + 1);
+    }
+    audit(env);
+    CHECK_EQ(aspace_audit(child, NULL, NULL), 0);
+    drop_beside(child);
+}
+
+/* Between the steps of a fork the parent stands still for the CPU that makes the steps too: what that may not wait for
+ * is told so. Here another thread comes to the CPU. */
+struct late_unmap {
+    struct env *env;
+    uint64_t va;
+    int done;
+};
+
+static void *unmap_on_cpu_0(void *arg)
+{
+    struct late_unmap *late = arg;
+
+    aspace_linux_set_cpu(0);
+    int rc = aspace_unmap(late->env->space, late->va, PAGE);
+    __atomic_store_n(&late->done, rc ? rc : 1, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+static void parent_stands_still_between_steps(struct env *env)
+{
+    struct timespec pause = {.tv_nsec = 5000000};
+    struct aspace *child = beside(env);
+    struct aspace_fork fork;
+    struct aspace_area area;
+    pthread_t thread;
+    struct late_unmap late = {env, env->base, 0};
+    int rc;
+
+    do_map(env, ASPACE_KIND_EAGER, env->base, PAGE, env->rw);
+    do_map(env, ASPACE_KIND_EAGER, at(env, 1, 1), PAGE, env->rw);
+    CHECK_OK(aspace_fork_begin(&fork, env->space, child));
+    CHECK_ERROR(aspace_fork_step(&fork, 1), ASPACE_E_MORE);
+    CHECK(pthread_create(&thread, NULL, unmap_on_cpu_0, &late) == 0);
+    nanosleep(&pause, NULL);
+    CHECK_EQ(__atomic_load_n(&late.done, __ATOMIC_ACQUIRE), 0);
+    aspace_linux_set_cpu(1); /* one call at a time on a CPU */
+    if (env->variant->smr == ASPACE_SMR_QSBR) {
+        aspace_cpu_online(env->host);
+    }
+    while ((rc = aspace_fork_step(&fork, 1)) == ASPACE_E_MORE) {
+        continue;
+    }
+    CHECK_OK(rc);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK_EQ(late.done, 1);
+    if (env->variant->smr == ASPACE_SMR_QSBR) {
+        aspace_cpu_offline(env->host);
+    }
+    aspace_linux_set_cpu(0);
+    CHECK(!mapped(env, env->base));
+    CHECK_OK(aspace_query(child, env->base, &area));
+    drop_beside(child);
+}
+
+/* The fewest mappings that a frame may have are two: with one the parent could still write to what is copied. */
+static void a_frame_is_shared_by_two_at_least(struct env *env)
+{
+    char memory[ASPACE_HOST_BYTES(1)] __attribute__((aligned(ASPACE_CACHE_LINE)));
+    struct aspace_host *host = (struct aspace_host *)(void *)memory;
+
+    CHECK_ERROR(
+        aspace_host_init(host, &env->hal, &env->machine, &(struct aspace_host_config){.cpus = 1, .share_max = 1}),
+        ASPACE_E_INVALID);
+    CHECK_OK(aspace_host_init(host, &env->hal, &env->machine, &(struct aspace_host_config){.cpus = 1, .share_max = 2}));
+    CHECK_OK(aspace_host_fini(host));
+}
+
+/* Segments to be written to are a write: while a fork is under way there are none. */
+static void no_writable_segments_in_a_fork(struct env *env)
+{
+    struct aspace *child = beside(env);
+    struct aspace_segment segment;
+    struct aspace_fork fork;
+    size_t count = 1;
+    int rc;
+
+    do_map(env, ASPACE_KIND_EAGER, env->base, PAGE, env->rw);
+    CHECK_OK(aspace_fork_begin(&fork, env->space, child));
+    aspace_read_begin(env->host);
+    rc = aspace_segments(env->space, env->base, 8, ASPACE_W, &segment, &count, NULL);
+    aspace_read_end(env->host);
+    CHECK_ERROR(rc, ASPACE_E_RETRY);
+    aspace_read_begin(env->host);
+    count = 1;
+    rc = aspace_segments(env->space, env->base, 8, ASPACE_R, &segment, &count, NULL);
+    aspace_read_end(env->host);
+    CHECK_OK(rc);
+    CHECK_OK(aspace_fork_step(&fork, SIZE_MAX));
+    count = 1;
+    aspace_read_begin(env->host);
+    CHECK_OK(aspace_segments(env->space, env->base, 8, ASPACE_W, &segment, &count, NULL));
+    *(uint64_t *)segment.data = 5;
+    aspace_read_end(env->host);
+    uint64_t value = 1;
+    CHECK_OK(aspace_read_object(child, env->base, &value));
+    CHECK_EQ(value, 0);
+    drop_beside(child);
+}
+
 static const struct test tests[] = {
+    {"failed_fork_forgets_its_records", failed_fork_forgets_its_records, 0},
+    {"parent_stands_still_between_steps", parent_stands_still_between_steps, NEEDS_PLAIN},
+    {"a_frame_is_shared_by_two_at_least", a_frame_is_shared_by_two_at_least, NEEDS_PLAIN},
+    {"no_writable_segments_in_a_fork", no_writable_segments_in_a_fork, NEEDS_PLAIN},
     {"batch_shares_new_table", batch_shares_new_table, 0},
     {"marker_opened_twice", marker_opened_twice, 0},
     {"map_makes_several_tables", map_makes_several_tables, 0},

@@ -126,6 +126,31 @@ const struct named_case named_cases[] = {
     {"hardware_harvest_against_migrate", "loggedad/touch_0_w|migrate_0|harvest_0", "while the frame changes"},
     {"hardware_harvest_against_collapse", "loggedad/touch_0_w|collapse_0|harvest_0", "while pages are merged"},
     {"hardware_harvest_against_split", "loggedadhuge/touch_1_w|split_0|harvest_0", "while a page is split"},
+    /* Forks, and pages that are shared until they are written (T7). */
+    {"fork_is_one_cut", "shared/fork|write_2,write_17", "who has the later write has the earlier one"},
+    {"fork_in_steps_is_one_cut", "shared/fork_in_steps|write_2,write_17", "the same with other calls in between"},
+    {"fork_is_one_cut_of_accesses", "shared/fork|touch_1_w,touch_2_w", "the same for accesses through a TLB"},
+    {"fork_against_fault", "shared/fork|fault_2", "a page is filled while its space is forked"},
+    {"fork_against_unmap", "shared/fork|unmap_0_16", "all of a range is there in the child, or nothing"},
+    {"fork_against_protect", "shared/fork,write_1|protect_rwx_0_4", "what the fork took from a leaf is not given back"},
+    {"fork_against_flags", "shared_ad/fork|touch_1_w", "hardware sets dirty while the right is taken away"},
+    {"fork_against_collapse", "shared_pieces/fork|collapse_0", "the table goes while it is copied"},
+    {"two_forks_share_a_page", "shared/fork|copy_fork", "two spaces that share a page are forked at once"},
+    {"fork_while_the_page_is_written_elsewhere", "shared/fork|copy_write_0", "a page gets a sharer and loses one"},
+    {"fork_while_a_sharer_leaves", "shared/fork|copy_write_0,copy_unmap_0_48", "or one that goes for good"},
+    {"last_two_sharers_write", "shared/write_0|copy_write_0", "one copies, or both"},
+    {"sharer_exits_during_a_copy", "shared/write_0|copy_unmap_0_48", "who is copied from may be the last one then"},
+    {"two_faults_on_one_shared_page", "shared/fault_0|fault_0|copy_fault_0", "one copy in each space"},
+    {"take_back_against_protect", "shared/copy_unmap_0_1,protect_r_0_1|write_0",
+     "the right is taken from an area whose leaf lacks it already"},
+    {"copied_while_read_elsewhere", "shared/write_0|touch_0_r",
+     "a CPU has the old frame while the leaf gets a new one"},
+    {"read_against_copy_and_exit", "shared/read_0|write_0,sweep|copy_unmap_0_1",
+     "the last mapping of a frame goes while it is read"},
+    {"large_leaf_taken_apart_by_both", "shared_huge/write_0|copy_write_0", "it is counted in pieces by one, then both"},
+    {"large_leaf_and_pieces_go", "shared_huge/unmap_0_4|copy_write_0,copy_unmap_0_48",
+     "the last one that maps all of it goes while another takes it apart"},
+    {"pieces_go_while_whole_is_forked", "shared_pieces/copy_fork|unmap_0_4", "and gets another one beside"},
 };
 
 const size_t named_count = sizeof named_cases / sizeof named_cases[0];
@@ -152,7 +177,7 @@ bool case_parse(const char *text, struct test_case *c)
         struct program *p = &c->program[c->fibers - 1];
         length = strcspn(text, ",|");
         const struct operation *op = operation_find(text, length);
-        if (!op || p->count == PROGRAM_MAX) {
+        if (!op || !operation_fits(op, c->layout) || p->count == PROGRAM_MAX) {
             fprintf(stderr, "explore: no operation, or one too many: '%s'\n", text);
             return false;
         }

@@ -123,6 +123,27 @@ static void run_named(unsigned bound, unsigned stale)
     fflush(stdout);
 }
 
+/* What one fork fills is not empty for another. */
+static bool same_child(const struct operation *a, const struct operation *b)
+{
+    return a->kind == OP_FORK && b->kind == OP_FORK && a->space == b->space;
+}
+
+/* On layouts with forks: what is about forks or the copy, or writes to a page that is shared, beside all others. */
+static bool is_about_forks(const struct operation *op)
+{
+    bool writes = op->kind == OP_TOUCH || op->kind == OP_WRITE || op->kind == OP_FAULT;
+    return op->kind == OP_FORK || op->space || (writes && !op->page && op->rights & ASPACE_W);
+}
+
+static bool pair_fits(const struct layout *layout, size_t a, size_t b, size_t end)
+{
+    const struct operation *x = &operations[a], *y = &operations[b];
+    if (layout->forks)
+        return (is_about_forks(x) || is_about_forks(y)) && !same_child(x, y);
+    return a < end && b < end && operation_fits(x, layout) && operation_fits(y, layout);
+}
+
 /* Both orders of a pair are schedules of one case, so each is made once. */
 static void run_pairs_on(const struct layout *layout, const char *name, unsigned bound, unsigned stale)
 {
@@ -130,10 +151,12 @@ static void run_pairs_on(const struct layout *layout, const char *name, unsigned
     uint64_t before = schedules_run;
     unsigned pairs = 0, bad = 0;
     size_t end = stale ? operation_all : operation_count;
-    for (size_t a = 0; a < end; a++)
-        for (size_t b = a; b < end && !time_is_up(); b++) {
+    for (size_t a = 0; a < operation_all; a++)
+        for (size_t b = a; b < operation_all && !time_is_up(); b++) {
             struct test_case c = {.layout = layout, .fibers = 2};
             struct found found;
+            if (!pair_fits(layout, a, b, end))
+                continue;
             struct search search = {.bound = bound, .stale = stale};
             c.program[0] = (struct program){1, {&operations[a]}};
             c.program[1] = (struct program){1, {&operations[b]}};
@@ -157,13 +180,35 @@ static void run_pairs(unsigned bound, unsigned stale, size_t on)
     }
 }
 
+static bool has_fork_like(const struct test_case *c, const struct operation *op)
+{
+    for (unsigned f = 0; f < c->fibers; f++)
+        for (unsigned i = 0; i < c->program[f].count; i++)
+            if (c->program[f].op[i] && same_child(c->program[f].op[i], op))
+                return true;
+    return false;
+}
+
+static const struct operation *random_operation(const struct test_case *c, uint64_t *random)
+{
+    if (!c->layout->forks)
+        return &operations[explore_random(random) % operation_count];
+    for (;;) {
+        bool about_forks = explore_random(random) % 2;
+        size_t first = about_forks ? operation_forks : 0, end = about_forks ? operation_all : operation_count;
+        const struct operation *op = &operations[first + explore_random(random) % (end - first)];
+        if (!has_fork_like(c, op))
+            return op;
+    }
+}
+
 static void random_case(struct test_case *c, const struct layout *layout, unsigned longest, uint64_t *random)
 {
     *c = (struct test_case){.layout = layout, .fibers = FIBERS_MAX};
     for (unsigned f = 0; f < FIBERS_MAX; f++) {
         c->program[f].count = longest == 1 ? 1 : 1 + (unsigned)(explore_random(random) % longest);
         for (unsigned i = 0; i < c->program[f].count; i++)
-            c->program[f].op[i] = &operations[explore_random(random) % operation_count];
+            c->program[f].op[i] = random_operation(c, random);
     }
 }
 

@@ -38,6 +38,8 @@ enum {
     PAGES = 48,       /* of the space: three slots of its root */
     WEAK_WORDS = 256, /* contested words that have a history */
     WORDS = 4,        /* of a page that have meaning; word n is fiber n's, the last is there from the start */
+    SPACES = 4, /* the one that CPUs run in; with forks: its copy, and what a fork makes of the one, of the other */
+    FORKED = 2, /* from a space to its copy */
 };
 
 /* ------------------------------------------------------------------------------------------------------- operations */
@@ -63,6 +65,7 @@ enum op_kind {
     OP_READ,
     OP_WRITE,
     OP_EXCHANGE,
+    OP_FORK, /* `what`: the budget of a step, 0: in one go */
 };
 
 struct operation {
@@ -71,10 +74,12 @@ struct operation {
     unsigned page, pages;
     unsigned what;   /* MAP, REPLACE: enum aspace_kind; MOVE: to which page; TOUCH: whether the CPU leaves before */
     uint32_t rights; /* MAP, REPLACE, PROTECT; of a FAULT or TOUCH: the access */
+    unsigned space;  /* others than the first have no CPU in them, so no TOUCH */
 };
 
 extern const struct operation operations[];
 extern const size_t operation_all, operation_count; /* the latter: that pairs and random cases are made of */
+extern const size_t operation_forks;                /* the first of those that need a layout with forks */
 const struct operation *operation_find(const char *name, size_t length);
 
 struct layout {
@@ -83,7 +88,8 @@ struct layout {
     unsigned largest; /* max_leaf_level of what the layout and the operations map */
     uint32_t features;
     enum aspace_smr smr;
-    bool huge; /* how much a fault fills depends on the tables that it meets, so that is not compared */
+    bool huge;  /* how much a fault fills depends on the tables that it meets, so that is not compared */
+    bool forks; /* with all spaces, of which the second shares pages with the first */
 };
 
 extern const struct layout layouts[];
@@ -107,6 +113,8 @@ bool operation_is_loose(const struct operation *op);     /* several steps, each 
 bool operation_is_composite(const struct operation *op); /* may fault before it does what it is for */
 bool operation_takes(const struct operation *op);        /* takes translations away */
 bool operation_is_lock_free(const struct operation *op);
+uint32_t translate_hides(void); /* rights */
+bool operation_fits(const struct operation *op, const struct layout *layout);
 
 /* ---------------------------------------------------------------------------------------------------------- machine */
 
@@ -117,6 +125,7 @@ struct machine {
     struct sim_space sim_space;
     struct aspace_host *host;
     struct aspace *space;
+    struct aspace *spaces[SPACES]; /* the first is `space` */
     const struct layout *layout;
     uint64_t device; /* physical address that linear areas map, of page 0 of the space */
     uint64_t fills;  /* stamp of the latest TLB fill */
@@ -152,7 +161,8 @@ void machine_switched(void);                                          /* the wat
 void machine_check_rest(void);                                        /* when all is done: TLBs against memory, audit */
 void machine_check_empty(void);                                       /* destroys everything: the ledger */
 bool machine_owns(uint64_t pa);                                       /* a frame of the arena */
-struct aspace_area machine_query(uint64_t va, int *rc);
+struct aspace_area machine_query(unsigned space, uint64_t va, int *rc);
+unsigned machine_spaces(void);
 
 /* --------------------------------------------------------------------------------------------------------- outcomes */
 
@@ -165,7 +175,7 @@ struct page_view {
 
 struct outcome {
     struct result result[FIBERS_MAX][PROGRAM_MAX];
-    struct page_view page[PAGES];
+    struct page_view page[SPACES][PAGES];
 };
 
 /* A test: programs on a layout. */

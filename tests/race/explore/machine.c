@@ -27,7 +27,7 @@ struct machine machine;
 static const uint8_t warm[] = {0, 1, 2, 5, 9, 13, 17, 22, 29, 33};
 
 static _Alignas(64) char host_memory[ASPACE_HOST_BYTES(CPUS)];
-static _Alignas(64) char space_memory[ASPACE_BYTES(CPUS)];
+static _Alignas(64) char space_memory[SPACES][ASPACE_BYTES(CPUS)];
 
 static struct {
     void *at, *copy;
@@ -299,11 +299,27 @@ static void stock_cpus(void)
     machine_become(0);
 }
 
+unsigned machine_spaces(void)
+{
+    return machine.layout->forks ? SPACES : 1;
+}
+
+/* Those that the first is forked to: nobody runs in them. */
+static void start_more_spaces(void)
+{
+    for (unsigned i = 1; i < machine_spaces(); i++) {
+        struct aspace_config config = machine.config;
+        config.tag += i;
+        machine.spaces[i] = (struct aspace *)(void *)space_memory[i];
+        must(aspace_create(machine.spaces[i], machine.host, &config), "another space");
+    }
+}
+
 static void start_space(const struct layout *layout)
 {
     struct aspace_host_config host = {.cpus = CPUS, .smr = layout->smr, .chunk_order = 4};
     machine.host = (struct aspace_host *)(void *)host_memory;
-    machine.space = (struct aspace *)(void *)space_memory;
+    machine.space = machine.spaces[0] = (struct aspace *)(void *)space_memory[0];
     machine.config =
         (struct aspace_config){.format = ASPACE_FMT_TOY, .size = PAGES * PAGE, .features = layout->features, .tag = 1};
     must(aspace_host_init(machine.host, &machine.hal, &machine.port, &host), "the host");
@@ -315,6 +331,7 @@ static void start_space(const struct layout *layout)
     machine.sim_space.index_bits = naive_index_bits(machine.config.format);
     stock_cpus();
     aspace_cpu_online(machine.host);
+    start_more_spaces();
 }
 
 static void keep(void *at, size_t bytes)
@@ -475,6 +492,7 @@ static bool keeps(const struct operation *op, const struct sim_leaf *leaf)
     case OP_COLLAPSE: return !machine_owns(leaf->pa);
     case OP_HARVEST: /* what is being unmapped goes when that is done */
         return machine.config.features & ASPACE_FEAT_AD || !(leaf->rights & ASPACE_W) || !walk_now(leaf->va).present;
+    case OP_FORK: return !machine_owns(leaf->pa) || !(leaf->rights & ASPACE_W);
     default: return false;
     }
 }
@@ -504,7 +522,7 @@ void machine_end(const struct operation *op, const struct result *r)
     explore_hide(true);
     machine.cpu[cpu].op = NULL;
     struct promise promise = {op, machine.cpu[cpu].begin};
-    if (operation_takes(op) && r->rc == ASPACE_OK)
+    if (operation_takes(op) && !op->space && r->rc == ASPACE_OK)
         for_each_leaf(check_promise, &promise);
     explore_hide(false);
 }
@@ -546,8 +564,9 @@ void machine_check_rest(void)
     for_each_leaf(check_leaf_at_rest, NULL);
     for (unsigned cpu = 0; cpu < CPUS; cpu++)
         check_walks_at_rest(cpu);
-    if (aspace_audit(machine.space, audit_line, line))
-        explore_fail("audit: %s", line);
+    for (unsigned i = 0; i < machine_spaces(); i++)
+        if (aspace_audit(machine.spaces[i], audit_line, line))
+            explore_fail("audit: %s", line);
 }
 
 /* ------------------------------------------------------------------------------------------------------- the ledger */
@@ -560,7 +579,9 @@ void machine_check_empty(void)
         aspace_linux_leave(&machine.port, machine.space, &machine.sim_space);
     }
     machine_become(0);
-    int rc = aspace_destroy(machine.space);
+    int rc = ASPACE_OK;
+    for (unsigned i = 0; i < machine_spaces() && !rc; i++)
+        rc = aspace_destroy(machine.spaces[i]);
     if (rc)
         explore_fail("destroy answers %s", aspace_error_name(rc));
     if ((rc = aspace_host_fini(machine.host)) != 0)
@@ -571,10 +592,10 @@ void machine_check_empty(void)
     (void)aspace_linux_violations(&machine.port);
 }
 
-struct aspace_area machine_query(uint64_t va, int *rc)
+struct aspace_area machine_query(unsigned space, uint64_t va, int *rc)
 {
     struct aspace_area area;
     memset(&area, 0, sizeof area);
-    *rc = aspace_query(machine.space, va, &area);
+    *rc = aspace_query(machine.spaces[space], va, &area);
     return area;
 }

@@ -19,16 +19,23 @@ const struct mistake mistakes[] = {
     {"stale_not_marked", "an unlinked table is not marked stale", CASES("unlink_against_sweep")},
     {"markers_not_taken", "R3: a range operation leaves markers of upper nodes to the faults",
      CASES("map_behind_a_fault", "protect_against_fault_in_marker")},
-    {"no_grace_period", "readers are not waited for", CASES("read_against_unmap", "fault_against_unlink")},
-    {"no_flush", "TLBs are not invalidated", CASES("touch_against_unmap", "refill_before_flush")},
-    {"flush_not_awaited", "an invalidation is begun and not waited for", CASES("touch_against_unmap")},
+    {"no_grace_period", "readers are not waited for, nor who found the gate open",
+     CASES("read_against_unmap", "fault_against_unlink", "fork_against_unmap", "read_against_copy_and_exit")},
+    {"no_flush", "TLBs are not invalidated",
+     CASES("touch_against_unmap", "refill_before_flush", "copied_while_read_elsewhere", "fork_is_one_cut_of_accesses")},
+    {"flush_not_awaited", "an invalidation is begun and not waited for",
+     CASES("touch_against_unmap", "copied_while_read_elsewhere")},
     {"flush_after_unlock", "R7: the invalidation is made after the last unlock",
      CASES("unmap_finds_empty_while_flush_is_pending", "remap_before_flush", "protect_while_flush_is_pending")},
     {"walk_caches_kept", "a flush tells that no table was unlinked", CASES("fault_against_unlink")},
     {"child_born_unlocked", "R4: the table that an operation makes is published unlocked",
      CASES("child_published_final", "child_of_marker_published_final")},
     {"discard_without_busy", "R5: a filled slot becomes a marker before the flush", CASES("refill_before_flush")},
-    {"nothing_locked", "tables are locked by nobody", CASES("two_unmaps_of_one_table")},
+    {"nothing_locked", "tables are locked by nobody", CASES("two_unmaps_of_one_table", "take_back_against_protect")},
+    {"gate_not_looked_at", "whoever changes slots does so while they are copied",
+     CASES("fork_is_one_cut", "fork_in_steps_is_one_cut", "fork_against_unmap")},
+    {"counts_not_looked_at", "a page that others have too is taken back", CASES("last_two_sharers_write")},
+    {"counts_unlocked", "the counts of shared frames are locked by nobody", CASES("two_forks_share_a_page")},
 };
 
 const size_t mistake_count = sizeof mistakes / sizeof mistakes[0];
@@ -58,7 +65,9 @@ void mistake_plant(const char *name)
 
 void explore_bend(const char *text, void *value, unsigned bytes)
 {
-    if (mistake_is("no_grace_period") && strstr(text, "smr_seen"))
+    if ((mistake_is("no_grace_period") && strstr(text, "smr_seen")) ||
+        (mistake_is("gate_not_looked_at") && strstr(text, "pt->gate")) ||
+        (mistake_is("counts_not_looked_at") && strstr(text, "c->whole : &c->sharers")))
         memset(value, 0, bytes);
 }
 
@@ -185,7 +194,8 @@ uint64_t explore_slot_xchg(uint64_t *slot, uint64_t e, const char *text, const c
 bool explore_trylock(uint32_t *lock, uint32_t tag, const char *where)
 {
     explore_before(lock, EXPLORE_UPDATE | EXPLORE_TRY, "lock", where);
-    if (in_two_steps("nothing_locked") && !strcmp(where, "op_lock")) {
+    if ((in_two_steps("nothing_locked") && !strcmp(where, "op_lock")) ||
+        (in_two_steps("counts_unlocked") && (!strncmp(where, "shares_", 7) || !strcmp(where, "drop_run")))) {
         *lock = tag;
         return true;
     }

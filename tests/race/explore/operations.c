@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <aspace/fork.h>
+
 enum { R = ASPACE_R, RW = ASPACE_RW, NONE = 0, RWX = ASPACE_RWX, TO_GIVEN_FRAME = 99, AFTER_AWAY = 98 };
 #define LAZY ASPACE_KIND_LAZY
 #define LINEAR ASPACE_KIND_LINEAR
@@ -19,118 +21,143 @@ enum { R = ASPACE_R, RW = ASPACE_RW, NONE = 0, RWX = ASPACE_RWX, TO_GIVEN_FRAME 
 
 /* Named by what they do, and first page and number of pages. */
 const struct operation operations[] = {
-    {"fault_0", OP_FAULT, 0, 1, 0, ASPACE_W},
-    {"fault_2", OP_FAULT, 2, 1, 0, ASPACE_W},
-    {"fault_5", OP_FAULT, 5, 1, 0, ASPACE_W},
-    {"fault_9", OP_FAULT, 9, 1, 0, ASPACE_R},
-    {"fault_13", OP_FAULT, 13, 1, 0, ASPACE_W},
-    {"fault_17", OP_FAULT, 17, 1, 0, ASPACE_W},
-    {"fault_29", OP_FAULT, 29, 1, 0, ASPACE_W},
-    {"fault_21", OP_FAULT, 21, 1, 0, ASPACE_R},
-    {"touch_0_w", OP_TOUCH, 0, 1, 0, ASPACE_W},
-    {"touch_0_r", OP_TOUCH, 0, 1, 0, ASPACE_R},
-    {"touch_1_w", OP_TOUCH, 1, 1, 0, ASPACE_W},
-    {"touch_2_w", OP_TOUCH, 2, 1, 0, ASPACE_W},
-    {"touch_5_w", OP_TOUCH, 5, 1, 0, ASPACE_W},
-    {"touch_9_r", OP_TOUCH, 9, 1, 0, ASPACE_R},
-    {"touch_17_w", OP_TOUCH, 17, 1, 0, ASPACE_W},
-    {"map_lazy_0_1", OP_MAP, 0, 1, LAZY, RW},
-    {"map_lazy_1_1", OP_MAP, 1, 1, LAZY, RW},
-    {"map_lazy_2_1", OP_MAP, 2, 1, LAZY, RW},
-    {"map_lazy_12_1", OP_MAP, 12, 1, LAZY, RW},
-    {"map_lazy_12_4", OP_MAP, 12, 4, LAZY, RW},
-    {"map_linear_13_2", OP_MAP, 13, 2, LINEAR, R},
-    {"map_linear_12_4", OP_MAP, 12, 4, LINEAR, RW},
-    {"map_trap_14_1", OP_MAP, 14, 1, TRAP, NONE},
-    {"map_eager_15_1", OP_MAP, 15, 1, EAGER, RW},
-    {"map_lazy_32_16", OP_MAP, 32, 16, LAZY, RW},
-    {"map_lazy_33_4", OP_MAP, 33, 4, LAZY, RW},
-    {"map_linear_36_4", OP_MAP, 36, 4, LINEAR, RW},
-    {"replace_lazy_0_4", OP_REPLACE, 0, 4, LAZY, RW},
-    {"replace_linear_1_2", OP_REPLACE, 1, 2, LINEAR, R},
-    {"replace_trap_4_4", OP_REPLACE, 4, 4, TRAP, NONE},
-    {"replace_lazy_5_1", OP_REPLACE, 5, 1, LAZY, R},
-    {"replace_linear_0_16", OP_REPLACE, 0, 16, LINEAR, RW},
-    {"replace_lazy_6_4", OP_REPLACE, 6, 4, LAZY, RW},
-    {"replace_lazy_30_5", OP_REPLACE, 30, 5, LAZY, R},
-    {"replace_lazy_9_1", OP_REPLACE, 9, 1, LAZY, RW},
-    {"replace_eager_16_4", OP_REPLACE, 16, 4, EAGER, RW},
-    {"replace_lazy_16_16", OP_REPLACE, 16, 16, LAZY, RW},
-    {"replace_lazy_18_8", OP_REPLACE, 18, 8, LAZY, R},
-    {"unmap_0_1", OP_UNMAP, 0, 1, 0, 0},
-    {"unmap_1_1", OP_UNMAP, 1, 1, 0, 0},
-    {"unmap_2_1", OP_UNMAP, 2, 1, 0, 0},
-    {"unmap_0_4", OP_UNMAP, 0, 4, 0, 0},
-    {"unmap_1_2", OP_UNMAP, 1, 2, 0, 0},
-    {"unmap_1_8", OP_UNMAP, 1, 8, 0, 0},
-    {"unmap_1_5", OP_UNMAP, 1, 5, 0, 0},
-    {"unmap_4_6", OP_UNMAP, 4, 6, 0, 0},
-    {"unmap_16_20", OP_UNMAP, 16, 20, 0, 0},
-    {"unmap_4_4", OP_UNMAP, 4, 4, 0, 0},
-    {"unmap_5_1", OP_UNMAP, 5, 1, 0, 0},
-    {"unmap_8_4", OP_UNMAP, 8, 4, 0, 0},
-    {"unmap_9_1", OP_UNMAP, 9, 1, 0, 0},
-    {"unmap_0_16", OP_UNMAP, 0, 16, 0, 0},
-    {"unmap_16_16", OP_UNMAP, 16, 16, 0, 0},
-    {"unmap_17_1", OP_UNMAP, 17, 1, 0, 0},
-    {"unmap_20_4", OP_UNMAP, 20, 4, 0, 0},
-    {"unmap_0_48", OP_UNMAP, 0, 48, 0, 0},
-    {"protect_none_0_4", OP_PROTECT, 0, 4, 0, NONE},
-    {"protect_r_0_1", OP_PROTECT, 0, 1, 0, R},
-    {"protect_rwx_0_4", OP_PROTECT, 0, 4, 0, RWX},
-    {"protect_r_1_5", OP_PROTECT, 1, 5, 0, R},
-    {"protect_r_4_4", OP_PROTECT, 4, 4, 0, R},
-    {"protect_none_5_1", OP_PROTECT, 5, 1, 0, NONE},
-    {"protect_r_9_1", OP_PROTECT, 9, 1, 0, R},
-    {"protect_r_0_12", OP_PROTECT, 0, 12, 0, R},
-    {"protect_r_0_16", OP_PROTECT, 0, 16, 0, R},
-    {"protect_none_16_16", OP_PROTECT, 16, 16, 0, NONE},
-    {"protect_r_17_1", OP_PROTECT, 17, 1, 0, R},
-    {"discard_0_1", OP_DISCARD, 0, 1, 0, 0},
-    {"discard_0_4", OP_DISCARD, 0, 4, 0, 0},
-    {"discard_0_16", OP_DISCARD, 0, 16, 0, 0},
-    {"discard_2_4", OP_DISCARD, 2, 4, 0, 0},
-    {"discard_5_1", OP_DISCARD, 5, 1, 0, 0},
-    {"discard_16_16", OP_DISCARD, 16, 16, 0, 0},
-    {"move_0_1_to_13", OP_MOVE, 0, 1, 13, 0},
-    {"move_0_4_to_12", OP_MOVE, 0, 4, 12, 0},
-    {"move_1_5_to_33", OP_MOVE, 1, 5, 33, 0},
-    {"move_16_16_to_32", OP_MOVE, 16, 16, 32, 0},
-    {"move_33_2_to_13", OP_MOVE, 33, 2, 13, 0},
-    {"migrate_0", OP_MIGRATE, 0, 1, 0, 0},
-    {"migrate_2", OP_MIGRATE, 2, 1, 0, 0},
-    {"migrate_5", OP_MIGRATE, 5, 1, 0, 0},
-    {"migrate_to_0", OP_MIGRATE, 0, 1, 0, TO_GIVEN_FRAME},
-    {"collapse_0", OP_COLLAPSE, 0, 4, 0, 0},
-    {"collapse_4", OP_COLLAPSE, 4, 4, 0, 0},
-    {"collapse_8", OP_COLLAPSE, 8, 4, 0, 0},
-    {"collapse_16", OP_COLLAPSE, 16, 4, 0, 0},
-    {"split_0", OP_SPLIT, 0, 1, 0, 0},
-    {"split_8", OP_SPLIT, 8, 1, 0, 0},
-    {"sweep", OP_SWEEP, 0, 48, 0, 0},
-    {"translate_0", OP_TRANSLATE, 0, 1, 0, 0},
-    {"translate_9", OP_TRANSLATE, 9, 1, 0, 0},
-    {"query_0", OP_QUERY, 0, 1, 0, 0},
-    {"query_5", OP_QUERY, 5, 1, 0, 0},
-    {"query_17", OP_QUERY, 17, 1, 0, 0},
-    {"next_0", OP_NEXT, 0, 1, 0, 0},
-    {"populate_0_4", OP_POPULATE, 0, 4, 0, 0},
-    {"populate_4_4", OP_POPULATE, 4, 4, 0, 0},
-    {"populate_16_8", OP_POPULATE, 16, 8, 0, 0},
-    {"read_0", OP_READ, 0, 1, 0, ASPACE_R},
-    {"read_5", OP_READ, 5, 1, 0, ASPACE_R},
-    {"write_0", OP_WRITE, 0, 1, 0, ASPACE_W},
-    {"write_2", OP_WRITE, 2, 1, 0, ASPACE_W},
-    {"write_17", OP_WRITE, 17, 1, 0, ASPACE_W},
-    {"exchange_0", OP_EXCHANGE, 0, 1, 0, ASPACE_W},
+    {"fault_0", OP_FAULT, 0, 1, 0, ASPACE_W, 0},
+    {"fault_2", OP_FAULT, 2, 1, 0, ASPACE_W, 0},
+    {"fault_5", OP_FAULT, 5, 1, 0, ASPACE_W, 0},
+    {"fault_9", OP_FAULT, 9, 1, 0, ASPACE_R, 0},
+    {"fault_13", OP_FAULT, 13, 1, 0, ASPACE_W, 0},
+    {"fault_17", OP_FAULT, 17, 1, 0, ASPACE_W, 0},
+    {"fault_29", OP_FAULT, 29, 1, 0, ASPACE_W, 0},
+    {"fault_21", OP_FAULT, 21, 1, 0, ASPACE_R, 0},
+    {"touch_0_w", OP_TOUCH, 0, 1, 0, ASPACE_W, 0},
+    {"touch_0_r", OP_TOUCH, 0, 1, 0, ASPACE_R, 0},
+    {"touch_1_w", OP_TOUCH, 1, 1, 0, ASPACE_W, 0},
+    {"touch_2_w", OP_TOUCH, 2, 1, 0, ASPACE_W, 0},
+    {"touch_5_w", OP_TOUCH, 5, 1, 0, ASPACE_W, 0},
+    {"touch_9_r", OP_TOUCH, 9, 1, 0, ASPACE_R, 0},
+    {"touch_17_w", OP_TOUCH, 17, 1, 0, ASPACE_W, 0},
+    {"map_lazy_0_1", OP_MAP, 0, 1, LAZY, RW, 0},
+    {"map_lazy_1_1", OP_MAP, 1, 1, LAZY, RW, 0},
+    {"map_lazy_2_1", OP_MAP, 2, 1, LAZY, RW, 0},
+    {"map_lazy_12_1", OP_MAP, 12, 1, LAZY, RW, 0},
+    {"map_lazy_12_4", OP_MAP, 12, 4, LAZY, RW, 0},
+    {"map_linear_13_2", OP_MAP, 13, 2, LINEAR, R, 0},
+    {"map_linear_12_4", OP_MAP, 12, 4, LINEAR, RW, 0},
+    {"map_trap_14_1", OP_MAP, 14, 1, TRAP, NONE, 0},
+    {"map_eager_15_1", OP_MAP, 15, 1, EAGER, RW, 0},
+    {"map_lazy_32_16", OP_MAP, 32, 16, LAZY, RW, 0},
+    {"map_lazy_33_4", OP_MAP, 33, 4, LAZY, RW, 0},
+    {"map_linear_36_4", OP_MAP, 36, 4, LINEAR, RW, 0},
+    {"replace_lazy_0_4", OP_REPLACE, 0, 4, LAZY, RW, 0},
+    {"replace_linear_1_2", OP_REPLACE, 1, 2, LINEAR, R, 0},
+    {"replace_trap_4_4", OP_REPLACE, 4, 4, TRAP, NONE, 0},
+    {"replace_lazy_5_1", OP_REPLACE, 5, 1, LAZY, R, 0},
+    {"replace_linear_0_16", OP_REPLACE, 0, 16, LINEAR, RW, 0},
+    {"replace_lazy_6_4", OP_REPLACE, 6, 4, LAZY, RW, 0},
+    {"replace_lazy_30_5", OP_REPLACE, 30, 5, LAZY, R, 0},
+    {"replace_lazy_9_1", OP_REPLACE, 9, 1, LAZY, RW, 0},
+    {"replace_eager_16_4", OP_REPLACE, 16, 4, EAGER, RW, 0},
+    {"replace_lazy_16_16", OP_REPLACE, 16, 16, LAZY, RW, 0},
+    {"replace_lazy_18_8", OP_REPLACE, 18, 8, LAZY, R, 0},
+    {"unmap_0_1", OP_UNMAP, 0, 1, 0, 0, 0},
+    {"unmap_1_1", OP_UNMAP, 1, 1, 0, 0, 0},
+    {"unmap_2_1", OP_UNMAP, 2, 1, 0, 0, 0},
+    {"unmap_0_4", OP_UNMAP, 0, 4, 0, 0, 0},
+    {"unmap_1_2", OP_UNMAP, 1, 2, 0, 0, 0},
+    {"unmap_1_8", OP_UNMAP, 1, 8, 0, 0, 0},
+    {"unmap_1_5", OP_UNMAP, 1, 5, 0, 0, 0},
+    {"unmap_4_6", OP_UNMAP, 4, 6, 0, 0, 0},
+    {"unmap_16_20", OP_UNMAP, 16, 20, 0, 0, 0},
+    {"unmap_4_4", OP_UNMAP, 4, 4, 0, 0, 0},
+    {"unmap_5_1", OP_UNMAP, 5, 1, 0, 0, 0},
+    {"unmap_8_4", OP_UNMAP, 8, 4, 0, 0, 0},
+    {"unmap_9_1", OP_UNMAP, 9, 1, 0, 0, 0},
+    {"unmap_0_16", OP_UNMAP, 0, 16, 0, 0, 0},
+    {"unmap_16_16", OP_UNMAP, 16, 16, 0, 0, 0},
+    {"unmap_17_1", OP_UNMAP, 17, 1, 0, 0, 0},
+    {"unmap_20_4", OP_UNMAP, 20, 4, 0, 0, 0},
+    {"unmap_0_48", OP_UNMAP, 0, 48, 0, 0, 0},
+    {"protect_none_0_4", OP_PROTECT, 0, 4, 0, NONE, 0},
+    {"protect_r_0_1", OP_PROTECT, 0, 1, 0, R, 0},
+    {"protect_rwx_0_4", OP_PROTECT, 0, 4, 0, RWX, 0},
+    {"protect_r_1_5", OP_PROTECT, 1, 5, 0, R, 0},
+    {"protect_r_4_4", OP_PROTECT, 4, 4, 0, R, 0},
+    {"protect_none_5_1", OP_PROTECT, 5, 1, 0, NONE, 0},
+    {"protect_r_9_1", OP_PROTECT, 9, 1, 0, R, 0},
+    {"protect_r_0_12", OP_PROTECT, 0, 12, 0, R, 0},
+    {"protect_r_0_16", OP_PROTECT, 0, 16, 0, R, 0},
+    {"protect_none_16_16", OP_PROTECT, 16, 16, 0, NONE, 0},
+    {"protect_r_17_1", OP_PROTECT, 17, 1, 0, R, 0},
+    {"discard_0_1", OP_DISCARD, 0, 1, 0, 0, 0},
+    {"discard_0_4", OP_DISCARD, 0, 4, 0, 0, 0},
+    {"discard_0_16", OP_DISCARD, 0, 16, 0, 0, 0},
+    {"discard_2_4", OP_DISCARD, 2, 4, 0, 0, 0},
+    {"discard_5_1", OP_DISCARD, 5, 1, 0, 0, 0},
+    {"discard_16_16", OP_DISCARD, 16, 16, 0, 0, 0},
+    {"move_0_1_to_13", OP_MOVE, 0, 1, 13, 0, 0},
+    {"move_0_4_to_12", OP_MOVE, 0, 4, 12, 0, 0},
+    {"move_1_5_to_33", OP_MOVE, 1, 5, 33, 0, 0},
+    {"move_16_16_to_32", OP_MOVE, 16, 16, 32, 0, 0},
+    {"move_33_2_to_13", OP_MOVE, 33, 2, 13, 0, 0},
+    {"migrate_0", OP_MIGRATE, 0, 1, 0, 0, 0},
+    {"migrate_2", OP_MIGRATE, 2, 1, 0, 0, 0},
+    {"migrate_5", OP_MIGRATE, 5, 1, 0, 0, 0},
+    {"migrate_to_0", OP_MIGRATE, 0, 1, 0, TO_GIVEN_FRAME, 0},
+    {"collapse_0", OP_COLLAPSE, 0, 4, 0, 0, 0},
+    {"collapse_4", OP_COLLAPSE, 4, 4, 0, 0, 0},
+    {"collapse_8", OP_COLLAPSE, 8, 4, 0, 0, 0},
+    {"collapse_16", OP_COLLAPSE, 16, 4, 0, 0, 0},
+    {"split_0", OP_SPLIT, 0, 1, 0, 0, 0},
+    {"split_8", OP_SPLIT, 8, 1, 0, 0, 0},
+    {"sweep", OP_SWEEP, 0, 48, 0, 0, 0},
+    {"translate_0", OP_TRANSLATE, 0, 1, 0, 0, 0},
+    {"translate_9", OP_TRANSLATE, 9, 1, 0, 0, 0},
+    {"query_0", OP_QUERY, 0, 1, 0, 0, 0},
+    {"query_5", OP_QUERY, 5, 1, 0, 0, 0},
+    {"query_17", OP_QUERY, 17, 1, 0, 0, 0},
+    {"next_0", OP_NEXT, 0, 1, 0, 0, 0},
+    {"populate_0_4", OP_POPULATE, 0, 4, 0, 0, 0},
+    {"populate_4_4", OP_POPULATE, 4, 4, 0, 0, 0},
+    {"populate_16_8", OP_POPULATE, 16, 8, 0, 0, 0},
+    {"read_0", OP_READ, 0, 1, 0, ASPACE_R, 0},
+    {"read_5", OP_READ, 5, 1, 0, ASPACE_R, 0},
+    {"write_0", OP_WRITE, 0, 1, 0, ASPACE_W, 0},
+    {"write_2", OP_WRITE, 2, 1, 0, ASPACE_W, 0},
+    {"write_17", OP_WRITE, 17, 1, 0, ASPACE_W, 0},
+    {"exchange_0", OP_EXCHANGE, 0, 1, 0, ASPACE_W, 0},
     /* The CPU leaves the space and comes back; from here on in cases with a name and with weak memory only. */
-    {"return_0_r", OP_TOUCH, 0, 1, AFTER_AWAY, ASPACE_R},
-    {"return_0_w", OP_TOUCH, 0, 1, AFTER_AWAY, ASPACE_W},
-    {"harvest_0", OP_HARVEST, 0, 4, 0, 0},
+    {"return_0_r", OP_TOUCH, 0, 1, AFTER_AWAY, ASPACE_R, 0},
+    {"return_0_w", OP_TOUCH, 0, 1, AFTER_AWAY, ASPACE_W, 0},
+    {"harvest_0", OP_HARVEST, 0, 4, 0, 0, 0},
+    /* The first space is forked, and its copy worked on. */
+    {"fork", OP_FORK, 0, PAGES, 0, 0, 0},
+    {"fork_in_steps", OP_FORK, 0, PAGES, 1, 0, 0},
+    {"write_1", OP_WRITE, 1, 1, 0, ASPACE_W, 0},
+    {"copy_fork", OP_FORK, 0, PAGES, 0, 0, 1},
+    {"copy_fault_0", OP_FAULT, 0, 1, 0, ASPACE_W, 1},
+    {"copy_write_0", OP_WRITE, 0, 1, 0, ASPACE_W, 1},
+    {"copy_write_2", OP_WRITE, 2, 1, 0, ASPACE_W, 1},
+    {"copy_exchange_0", OP_EXCHANGE, 0, 1, 0, ASPACE_W, 1},
+    {"copy_read_0", OP_READ, 0, 1, 0, ASPACE_R, 1},
+    {"copy_unmap_0_1", OP_UNMAP, 0, 1, 0, 0, 1},
+    {"copy_unmap_0_4", OP_UNMAP, 0, 4, 0, 0, 1},
+    {"copy_unmap_0_48", OP_UNMAP, 0, 48, 0, 0, 1},
+    {"copy_protect_none_0_4", OP_PROTECT, 0, 4, 0, NONE, 1},
+    {"copy_discard_0_1", OP_DISCARD, 0, 1, 0, 0, 1},
+    {"copy_migrate_0", OP_MIGRATE, 0, 1, 0, 0, 1},
+    {"copy_collapse_0", OP_COLLAPSE, 0, 4, 0, 0, 1},
+    {"copy_split_0", OP_SPLIT, 0, 1, 0, 0, 1},
 };
 
 const size_t operation_all = sizeof operations / sizeof operations[0];
-const size_t operation_count = sizeof operations / sizeof operations[0] - 3;
+enum { FORK_OPERATIONS = 17 };
+const size_t operation_count = sizeof operations / sizeof operations[0] - 3 - FORK_OPERATIONS;
+const size_t operation_forks = sizeof operations / sizeof operations[0] - FORK_OPERATIONS;
+
+bool operation_fits(const struct operation *op, const struct layout *layout)
+{
+    return layout->forks || (op->kind != OP_FORK && !op->space);
+}
 
 const struct operation *operation_find(const char *name, size_t length)
 {
@@ -155,7 +182,7 @@ bool operation_takes(const struct operation *op)
 {
     return op->kind == OP_MAP || op->kind == OP_REPLACE || op->kind == OP_UNMAP || op->kind == OP_PROTECT ||
            op->kind == OP_DISCARD || op->kind == OP_MOVE || op->kind == OP_MIGRATE || op->kind == OP_COLLAPSE ||
-           op->kind == OP_HARVEST;
+           op->kind == OP_HARVEST || op->kind == OP_FORK;
 }
 
 bool operation_is_lock_free(const struct operation *op)
@@ -227,21 +254,31 @@ static void touch(const struct operation *op, unsigned fiber, struct result *res
             *result = (struct result){(int)r, 0};
             return;
         }
+        if (r == ASPACE_FAULT_RETRY) {
+            aspace_quiescent(machine.host);
+            explore_pause();
+        }
     }
     explore_fail("%s faults again and again", op->name);
+}
+
+/* A page that is shared lacks the write right until it is written. */
+uint32_t translate_hides(void)
+{
+    return machine.layout->forks ? ASPACE_W : 0;
 }
 
 static void translate(const struct operation *op, struct result *result)
 {
     struct aspace_translation t;
-    result->rc = aspace_translate(machine.space, op->page * PAGE, &t);
+    result->rc = aspace_translate(machine.spaces[op->space], op->page * PAGE, &t);
     if (result->rc == ASPACE_OK)
-        result->value = (machine_owns(t.pa) ? 0 : t.pa) | t.rights;
+        result->value = (machine_owns(t.pa) ? 0 : t.pa) | (t.rights & ~translate_hides());
 }
 
 static void query(const struct operation *op, struct result *result)
 {
-    struct aspace_area area = machine_query(op->page * PAGE, &result->rc);
+    struct aspace_area area = machine_query(op->space, op->page * PAGE, &result->rc);
     if (result->rc)
         return;
     if (op->page * PAGE - area.va >= area.size)
@@ -257,23 +294,51 @@ static void next(const struct operation *op, struct result *result)
         explore_fail("%s tells of a range that is none", op->name);
 }
 
-static void reach_memory(const struct operation *op, unsigned fiber, struct result *result)
+static void reach_once(const struct operation *op, unsigned fiber, struct result *result)
 {
+    struct aspace *s = machine.spaces[op->space];
     uint64_t words[WORDS] = {0}, mine = fiber + 1, expected = 7;
     uint64_t va = op->page * PAGE;
     bool swapped = false;
     if (op->kind != OP_READ)
         dirty_written(op->page);
     if (op->kind == OP_READ) {
-        result->rc = aspace_read(machine.space, va, words, sizeof words, NULL);
+        result->rc = aspace_read(s, va, words, sizeof words, NULL);
         result->value = result->rc ? 0 : mix(words);
     } else if (op->kind == OP_WRITE) {
-        result->rc = aspace_write(machine.space, va + fiber * 8, &mine, sizeof mine, NULL);
+        result->rc = aspace_write(s, va + fiber * 8, &mine, sizeof mine, NULL);
     } else {
         mine += 16;
-        result->rc = aspace_compare_exchange(machine.space, va + (WORDS - 1) * 8, 8, &expected, mine, &swapped);
+        result->rc = aspace_compare_exchange(s, va + (WORDS - 1) * 8, 8, &expected, mine, &swapped);
         result->value = result->rc ? 0 : expected << 1 | swapped;
     }
+}
+
+/* A fork may keep writers waiting for longer than one call does. */
+static void reach_memory(const struct operation *op, unsigned fiber, struct result *result)
+{
+    for (unsigned round = 0; round < 200; round++) {
+        reach_once(op, fiber, result);
+        if (result->rc != ASPACE_E_RETRY || !machine.layout->forks)
+            return;
+        aspace_quiescent(machine.host);
+        explore_pause();
+    }
+    explore_fail("%s is told to try again and again", op->name);
+}
+
+static void fork_space(const struct operation *op, struct result *result)
+{
+    struct aspace *parent = machine.spaces[op->space], *child = machine.spaces[op->space + FORKED];
+    struct aspace_fork fork;
+    if (!op->what) {
+        result->rc = aspace_fork(parent, child);
+        return;
+    }
+    result->rc = aspace_fork_begin(&fork, parent, child);
+    if (result->rc == ASPACE_OK)
+        while ((result->rc = aspace_fork_step(&fork, op->what)) == ASPACE_E_MORE)
+            aspace_quiescent(machine.host);
 }
 
 /* With a frame of the caller's, which stays his if it was not used. It is one that no huge leaf can take: a caller who
@@ -286,14 +351,14 @@ static void migrate(const struct operation *op, struct result *result)
         machine.hal.free(&machine.port, two, 0);
         pa = two + PAGE;
     }
-    result->rc = aspace_migrate(machine.space, op->page * PAGE, pa);
+    result->rc = aspace_migrate(machine.spaces[op->space], op->page * PAGE, pa);
     if (result->rc && pa != ASPACE_PA_NONE)
         machine.hal.free(&machine.port, pa, 0);
 }
 
 static void perform(const struct operation *op, unsigned fiber, struct result *result)
 {
-    struct aspace *s = machine.space;
+    struct aspace *s = machine.spaces[op->space];
     uint64_t va = op->page * PAGE, size = op->pages * PAGE;
     struct aspace_map m = request(op, fiber);
     switch (op->kind) {
@@ -314,6 +379,7 @@ static void perform(const struct operation *op, unsigned fiber, struct result *r
     case OP_NEXT: next(op, result); break;
     case OP_HARVEST: result->rc = dirty_harvest(op->page, op->pages); break;
     case OP_POPULATE: result->rc = aspace_populate(s, va, size, &result->value); break;
+    case OP_FORK: fork_space(op, result); break;
     default: reach_memory(op, fiber, result); break;
     }
 }
@@ -413,40 +479,53 @@ static void build_parked(void)
     must(aspace_protect(machine.space, 9 * PAGE, PAGE, 0), "protect");
 }
 
-/* In the mode that the CPUs can do best. */
-static void start_log(void)
+/* Page 0 is shared with the copy, page 1 is written anew, so each has its own, and page 2 is filled in neither. */
+static void share(void)
 {
-    bool hardware = machine.config.features & ASPACE_FEAT_AD;
-    struct aspace_dirty_config c = {.mode = hardware ? ASPACE_DIRTY_HARDWARE : ASPACE_DIRTY_WRITE_PROTECT};
-    must(aspace_dirty_start(machine.space, &c), "log");
+    must(aspace_fork(machine.space, machine.spaces[1]), "fork");
+    fill(1);
 }
 
-static void build_logged(void)
+static void build_shared(void)
 {
     build_small();
-    start_log();
+    share();
 }
 
-static void build_logged_huge(void)
+/* A large leaf that both map as a whole, and one of the first's own. */
+static void build_shared_huge(void)
 {
     build_huge();
-    start_log();
+    must(aspace_fork(machine.space, machine.spaces[1]), "fork");
+    fill(5);
+}
+
+/* The first maps the large frame in pieces, of which it has one anew. */
+static void build_shared_pieces(void)
+{
+    build_huge();
+    share();
 }
 
 const struct layout layouts[] = {
-    {"small", build_small, 1, 0, ASPACE_SMR_EPOCH, false},
-    {"huge", build_huge, 0, 0, ASPACE_SMR_EPOCH, true},
-    {"tables", build_tables, 1, 0, ASPACE_SMR_EPOCH, false},
-    {"hollow", build_hollow, 1, 0, ASPACE_SMR_EPOCH, false},
-    {"parked", build_parked, 1, 0, ASPACE_SMR_EPOCH, true},
-    {"ad", build_small, 1, ASPACE_FEAT_AD, ASPACE_SMR_EPOCH, false},
-    {"runs", build_small, 1, ASPACE_FEAT_CONTIG, ASPACE_SMR_EPOCH, false},
-    {"qsbr", build_tables, 1, 0, ASPACE_SMR_QSBR, false},
+    {"small", build_small, 1, 0, ASPACE_SMR_EPOCH, false, false},
+    {"huge", build_huge, 0, 0, ASPACE_SMR_EPOCH, true, false},
+    {"tables", build_tables, 1, 0, ASPACE_SMR_EPOCH, false, false},
+    {"hollow", build_hollow, 1, 0, ASPACE_SMR_EPOCH, false, false},
+    {"parked", build_parked, 1, 0, ASPACE_SMR_EPOCH, true, false},
+    {"ad", build_small, 1, ASPACE_FEAT_AD, ASPACE_SMR_EPOCH, false, false},
+    {"runs", build_small, 1, ASPACE_FEAT_CONTIG, ASPACE_SMR_EPOCH, false, false},
+    {"qsbr", build_tables, 1, 0, ASPACE_SMR_QSBR, false, false},
+    {"shared", build_shared, 1, 0, ASPACE_SMR_EPOCH, false, true},
+    {"shared_ad", build_shared, 1, ASPACE_FEAT_AD, ASPACE_SMR_EPOCH, false, true},
+    {"shared_huge", build_shared_huge, 0, 0, ASPACE_SMR_EPOCH, true, true},
+    {"shared_pieces", build_shared_pieces, 0, 0, ASPACE_SMR_EPOCH, true, true},
+    {"shared_qsbr", build_shared, 1, 0, ASPACE_SMR_QSBR, false, true},
     /* From here on in cases with a name only. */
-    {"logged", build_logged, 1, 0, ASPACE_SMR_EPOCH, false},
-    {"loggedhuge", build_logged_huge, 0, 0, ASPACE_SMR_EPOCH, true},
-    {"loggedad", build_logged, 1, ASPACE_FEAT_AD, ASPACE_SMR_EPOCH, false},
-    {"loggedadhuge", build_logged_huge, 0, ASPACE_FEAT_AD, ASPACE_SMR_EPOCH, true},
+    {"logged", build_logged, 1, 0, ASPACE_SMR_EPOCH, false, false},
+    {"loggedhuge", build_logged_huge, 0, 0, ASPACE_SMR_EPOCH, true, false},
+    {"loggedad", build_logged, 1, ASPACE_FEAT_AD, ASPACE_SMR_EPOCH, false, false},
+    {"loggedadhuge", build_logged_huge, 0, ASPACE_FEAT_AD, ASPACE_SMR_EPOCH, true, false},
 };
 
 const size_t layout_all = sizeof layouts / sizeof layouts[0];
