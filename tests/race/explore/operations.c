@@ -479,6 +479,26 @@ static void build_parked(void)
     must(aspace_protect(machine.space, 9 * PAGE, PAGE, 0), "protect");
 }
 
+/* In the mode that the CPUs can do best. */
+static void start_log(void)
+{
+    bool hardware = machine.config.features & ASPACE_FEAT_AD;
+    struct aspace_dirty_config c = {.mode = hardware ? ASPACE_DIRTY_HARDWARE : ASPACE_DIRTY_WRITE_PROTECT};
+    must(aspace_dirty_start(machine.space, &c), "log");
+}
+
+static void build_logged(void)
+{
+    build_small();
+    start_log();
+}
+
+static void build_logged_huge(void)
+{
+    build_huge();
+    start_log();
+}
+
 /* Page 0 is shared with the copy, page 1 is written anew, so each has its own, and page 2 is filled in neither. */
 static void share(void)
 {
