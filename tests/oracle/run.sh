@@ -1,0 +1,168 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Owns: the oracle. Tables that the library builds on bare metal are walked by the MMU of an emulator, and by the walker
+# of tests/conformance; every difference is printed. What cannot be run here is said and counted as skipped.
+#
+# usage: run.sh [--short] [MACHINE...]     MACHINE: aarch64, riscv64, x86_64; all of them if none is given
+#        run.sh --build DIRECTORY SOURCES MACHINE    only builds, with the library's sources from elsewhere
+#        run.sh --emulate DIRECTORY NAME LAYOUTS ADDRESSES    only runs; NAME: see emulators_of
+#   --short: fewer addresses, the distribution's emulators only
+#   SEED=n of the layouts, default 1      LIMIT=seconds for each emulator, default 900
+# exit:  0 nothing failed, 1 something did, 2 bad usage
+set -eu
+cd "$(dirname "$0")/../.."
+
+out=build/oracle
+seed=${SEED:-1}
+limit=${LIMIT:-900}
+passed=0 failed=0 skipped=0
+
+pass() { passed=$((passed + 1)); echo "ok   $1"; }
+fail() { failed=$((failed + 1)); echo "FAIL $1"; }
+skip() { skipped=$((skipped + 1)); echo "skip $1"; }
+
+# ------------------------------------------------------------------------------------------------------------ building
+
+describe() { # describe MACHINE: sets prefix, machine flags
+    prefix='' machine=''
+    case $1 in
+    aarch64)
+        prefix=aarch64-linux-gnu-
+        machine='-mgeneral-regs-only -mno-outline-atomics -mstrict-align'
+        ;;
+    riscv64)
+        prefix=riscv64-linux-gnu-
+        machine='-march=rv64imac -mabi=lp64 -mcmodel=medany'
+        ;;
+    *) return 1 ;;
+    esac
+}
+
+# One object a file, two compilers at a time.
+build() { # build DIRECTORY SOURCES MACHINE
+    directory=$1 sources=$2 name=$3
+    describe "$name" || return 1
+    rm -rf "$directory"
+    mkdir -p "$directory"
+    flags="-std=c11 -O2 -g -Wall -Wextra -Wconversion -Wshadow -Werror -ffreestanding -fno-stack-protector -fno-pic"
+    flags="$flags -fno-strict-aliasing -fno-builtin -fno-tree-loop-distribute-patterns -DBARE_FRAMES=8192 $machine"
+    flags="$flags -Iinclude -I$sources -Itests/oracle/$name -Itests/oracle -Itests/oracle/freestanding -Iport/bare"
+    cat >"$directory/compile" <<COMPILE
+#!/bin/sh
+exec ${prefix}gcc $flags '-DASPACE_PORT_HEADER="aspace_port.h"' -c "\$1" -o "$directory/\$(printf '%s' "\$1" | tr / _).o"
+COMPILE
+    chmod +x "$directory/compile"
+    {
+        find "$sources" -name '*.c'
+        find tests/oracle -maxdepth 1 -name '*.c'
+        find "tests/oracle/$name" -name '*.[cS]'
+        echo tests/conformance/naive.c port/bare/frames.c port/bare/mem.c
+    } | xargs -n 1 -P 2 "$directory/compile" || return 1
+    # shellcheck disable=SC2086
+    "${prefix}gcc" $machine -nostdlib -static -Wl,--build-id=none,--no-warn-rwx-segments,-z,noexecstack \
+        -Wl,-T,"tests/oracle/$name/link.ld" -o "$directory/oracle.elf" "$directory"/*.o
+}
+
+# ------------------------------------------------------------------------------------------------------------- running
+
+# The emulators that a machine is run on: the distribution's, and a later one beside it where there is one.
+emulators_of() { # emulators_of MACHINE
+    case $1 in
+    aarch64) echo 'aarch64-max aarch64-a57' ;;
+    riscv64) echo 'riscv64' ;;
+    esac
+}
+
+# The words of struct options, stored by the emulator.
+options() { # options ADDRESS LAYOUTS ADDRESSES FULL
+    at=$(($1))
+    for word in "$2" "$3" "$seed" "$4"; do
+        printf ' -device loader,addr=0x%x,data=%s,data-len=8' "$at" "$word"
+        at=$((at + 8))
+    done
+}
+
+emulate() { # emulate DIRECTORY NAME LAYOUTS ADDRESSES
+    image=$1/oracle.elf qemu='' later=''
+    common="-nographic -nic none -no-reboot -kernel $image"
+    case $2 in
+    aarch64-max*) set -- "$2" qemu-system-aarch64 "-M virt,virtualization=on -cpu max -m 5G" 0x48000000 "$3" "$4" ;;
+    aarch64-a57*) set -- "$2" qemu-system-aarch64 "-M virt,virtualization=on -cpu cortex-a57 -m 5G" 0x48000000 "$3" "$4" ;;
+    riscv64*)
+        set -- "$2" qemu-system-riscv64 "-M virt -cpu rv64,h=true,svpbmt=true,svnapot=true -bios none -m 6G" 0x88000000 "$3" "$4"
+        ;;
+    esac
+    qemu=$2
+    # shellcheck disable=SC2046,SC2086
+    timeout -k 5 "$limit" $qemu $3 $common $(options "$4" "$5" "$6" 0) </dev/null
+}
+
+# Each line of totals is a check; without the last line the program did not get to its end.
+judge() { # judge NAME LOG STATUS
+    while IFS= read -r line; do
+        case $line in
+        *', 0 disagreements') pass "$1: $line" ;;
+        *) fail "$1: $line" ;;
+        esac
+    done <"$2.totals"
+    if ! grep -q '^oracle: done' "$2"; then
+        fail "$1: the program did not end well (status $3), see $2"
+        grep -A 8 -E '^(disagreement|oracle:)' "$2" | head -n 24
+    fi
+}
+
+run_one() { # run_one NAME MACHINE LAYOUTS ADDRESSES
+    log=$out/$1.log status=0
+    emulate "$out/$2" "$1" "$3" "$4" >"$log" 2>&1 || status=$?
+    tr -d '\r' <"$log" >"$log.plain"
+    mv "$log.plain" "$log"
+    grep -E '^oracle [a-z0-9-]+: ' "$log" >"$log.totals" || true
+    judge "$1" "$log" "$status"
+}
+
+run_machine() { # run_machine MACHINE
+    describe "$1" || { skip "$1: not known"; return; }
+    if ! command -v "${prefix}gcc" >/dev/null 2>&1; then
+        skip "$1: no compiler for it (${prefix}gcc)"
+        return
+    fi
+    if ! command -v "qemu-system-$1" >/dev/null 2>&1; then
+        skip "$1: no emulator for it (qemu-system-$1)"
+        return
+    fi
+    if ! build "$out/$1" src "$1"; then
+        fail "$1: does not build"
+        return
+    fi
+    for emulator in $(emulators_of "$1"); do
+        run_one "$emulator" "$1" "$layouts" "$addresses"
+    done
+}
+
+layouts=200 addresses=520
+case ${1-} in
+--build)
+    [ $# -eq 4 ] || { echo "oracle: usage: run.sh --build DIRECTORY SOURCES MACHINE" >&2; exit 2; }
+    build "$2" "$3" "$4"
+    exit
+    ;;
+--emulate)
+    [ $# -eq 5 ] || { echo "oracle: usage: run.sh --emulate DIRECTORY NAME LAYOUTS ADDRESSES" >&2; exit 2; }
+    emulate "$2" "$3" "$4" "$5"
+    exit
+    ;;
+--short)
+    layouts=12 addresses=400
+    shift
+    ;;
+esac
+for name in "$@"; do
+    describe "$name" || { echo "oracle: unknown machine '$name' (aarch64, riscv64, x86_64)" >&2; exit 2; }
+done
+[ $# -gt 0 ] || set -- aarch64 riscv64
+mkdir -p "$out"
+for name in "$@"; do
+    run_machine "$name"
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
