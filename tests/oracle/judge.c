@@ -37,8 +37,8 @@ static void print_walk(const struct opinions *o)
 {
     for (unsigned i = 0; i < o->naive.tables; i++) {
         bool last = i + 1 == o->naive.tables;
-        print("  table %x%s%x", o->naive.table_pa[i], last ? ", last entry " : "",
-              last ? *(const uint64_t *)phys(o->naive.entry_pa) : UINT64_C(0));
+        print(last ? "  table %x, entry %x" : "  table %x", o->naive.table_pa[i],
+              last ? *(const uint64_t *)phys(o->naive.entry_pa) : 0);
     }
 }
 
@@ -179,7 +179,7 @@ static void judge_access(const struct opinions *o, enum access access, struct ta
     struct reply r = {.kind = KIND_UNTOLD, .level = LEVEL_UNTOLD, .pa = PA_UNTOLD, .attr = ATTR_UNTOLD};
     uint64_t before = o->naive.tables ? *(const uint64_t *)phys(o->naive.entry_pa) : 0;
 
-    machine_ask(o->va, access, o->naive.present ? o->naive.pa : PA_UNTOLD, &r);
+    machine_ask(o->va, access, &o->naive, &r);
     judge_reply(o, access, &r, tally);
     if (o->naive.tables) {
         judge_flags(o, before, access, &r, tally);

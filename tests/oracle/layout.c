@@ -217,10 +217,10 @@ static void random_window(struct layout *l, uint64_t top)
     }
 }
 
+/* The library makes no leaf above 1 GiB, also where a format has them. */
 static unsigned leaf_levels_of(const struct layout *l)
 {
-    bool riscv = l->config.format >= ASPACE_FMT_RISCV_SV39X4 && l->config.format <= ASPACE_FMT_RISCV_SV57;
-    unsigned most = riscv ? l->levels : 3, asked = l->config.max_leaf_level;
+    unsigned most = 3, asked = l->config.max_leaf_level;
 
     if (l->config.features & (ASPACE_FEAT_NO_1G | ASPACE_FEAT_NO_2M)) {
         most = (l->config.features & ASPACE_FEAT_NO_2M) ? 1 : 2;

@@ -46,8 +46,8 @@ static void report(const struct subject *subject, uint64_t layouts, const struct
 
     print("%s: %u questions, %u allowed, %u refused; told: %u addresses, %u levels, %u attributes, %u flags set", name,
           t->questions, t->allowed, t->refused, t->pas, t->levels, t->attrs, t->flags);
-    print("%s: in leaves of 4K: %u, 2M: %u, 1G: %u, 512G: %u, 256T: %u, in runs: %u", name, t->leaves[0], t->leaves[1],
-          t->leaves[2], t->leaves[3], t->leaves[4], t->runs);
+    print("%s: in leaves of 4K: %u, 2M: %u, 1G: %u, in runs: %u", name, t->leaves[0], t->leaves[1], t->leaves[2],
+          t->runs);
     print("oracle %s: %u addresses, %u layouts, %u disagreements", name, t->addresses, layouts, t->disagreements);
 }
 

@@ -89,8 +89,8 @@ uint64_t machine_target(const struct subject *subject, unsigned lg2);
  * tried; or `pa` itself. */
 uint64_t machine_steer(uint64_t pa, uint64_t leaf, uint64_t bytes);
 
-/* Asks for an access of 8 bytes at va. pa is where it should lead, PA_UNTOLD if nowhere. */
-void machine_ask(uint64_t va, enum access access, uint64_t pa, struct reply *reply);
+/* Asks for an access of 8 bytes at va, which should lead where the walker says: nothing else is to be harmed. */
+void machine_ask(uint64_t va, enum access access, const struct naive_result *expected, struct reply *reply);
 
 /* Does an access set the flags that naive_used tells of, when the configuration says so? */
 bool machine_sets_flags(enum access access);

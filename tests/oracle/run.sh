@@ -32,7 +32,7 @@ describe() { # describe MACHINE: sets prefix, machine flags
         ;;
     riscv64)
         prefix=riscv64-linux-gnu-
-        machine='-march=rv64imac -mabi=lp64 -mcmodel=medany'
+        machine='-march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medany'
         ;;
     *) return 1 ;;
     esac

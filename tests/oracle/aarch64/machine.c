@@ -365,8 +365,10 @@ static bool can_execute(uint64_t va, uint64_t pa)
     return pa == PA_UNTOLD || (pa >= TARGET_FIRST && pa < TARGET_END);
 }
 
-void machine_ask(uint64_t va, enum access access, uint64_t pa, struct reply *r)
+void machine_ask(uint64_t va, enum access access, const struct naive_result *expected, struct reply *r)
 {
+    uint64_t pa = expected->present ? expected->pa : PA_UNTOLD;
+
     if (access != ACCESS_X && access != ACCESS_UX) {
         translate(va, access);
         read_par(READ_SYSREG("par_el1"), va, r);
