@@ -125,6 +125,16 @@ emulated() { # emulated ARCHITECTURE
     explain $(printf '%s\n' $list | xargs -P 2 -I '{}' "$logs/run-one" "$logs/$name" "$tally" "qemu-$1" "$program" '{}')
 }
 
+# The MMU of an emulator, in the short form.
+oracle() { # oracle MACHINE
+    status=0
+    SEED=1 tests/oracle/run.sh --short "$1" >"$logs/oracle-$1.out" 2>&1 || status=$?
+    cat "$logs/oracle-$1.out"
+    # shellcheck disable=SC2046
+    count $(tail -n 1 "$logs/oracle-$1.out" | tr -c '0-9\n' ' ')
+    return "$status"
+}
+
 # Interleavings, in the short form.
 explored() {
     # shellcheck disable=SC2046
@@ -214,7 +224,7 @@ check_guest_lines() {
 packages="gcc g++ clang libclang-rt-dev cmake ninja-build make pkg-config libc6-dev binutils liburcu-dev spin valgrind"
 if [ -z "$fast" ]; then
     packages="$packages gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu libc6-dev-arm64-cross libc6-dev-riscv64-cross qemu-user"
-    packages="$packages qemu-system-arm qemu-system-misc opensbi"
+    packages="$packages qemu-system-arm qemu-system-misc qemu-system-x86 opensbi"
 fi
 # shellcheck disable=SC2086
 tools/install-packages.sh $packages >"$logs/packages.log" 2>&1 || {
@@ -245,6 +255,9 @@ if [ -z "$fast" ]; then
     step race-mistakes race_mistakes
     step aarch64 emulated aarch64
     step riscv64 emulated riscv64
+    step oracle-aarch64 oracle aarch64
+    step oracle-riscv64 oracle riscv64
+    step oracle-x86_64 oracle x86_64
     step guest-input check_guest_lines
     ahead guest-riscv64 guest GUEST=riscv64
     step guest-aarch64 guest GUEST=aarch64

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Owns what a random layout is: which ranges, of which kind, size, alignment and rights, and what is done to them later.
+ * Owns what a random layout is: which ranges, of which kind, size, alignment and rights, and what becomes of them.
  * An operation that the library refuses is no event: whatever it left is what the MMU is asked about. Must not know the
  * library's sources, nor the machine.
  */
@@ -21,7 +21,13 @@ static void note(struct layout *l, uint64_t va, uint64_t size)
 
 static uint64_t end_of(const struct layout *l)
 {
-    return l->config.base + l->config.size;
+    return l->config.base + l->config.size - l->subject->own;
+}
+
+/* Not of what the machine has for itself. */
+static bool is_ours(const struct layout *l, uint64_t va, uint64_t size)
+{
+    return l->subject->own == 0 || (va < end_of(l) && size <= end_of(l) - va);
 }
 
 /* Anywhere in the space, or beside or in something that is there; aligned to a leaf. */
@@ -53,6 +59,9 @@ static int map(struct layout *l, struct aspace_map *m)
     struct aspace_range culprit;
     int error;
 
+    if (!is_ours(l, m->va, m->size)) {
+        return ASPACE_E_RANGE;
+    }
     m->rights = random_rights();
     m->attr = random_one_in(2) ? (uint32_t)random_below(ASPACE_ATTR_COUNT) : ASPACE_ATTR_DEFAULT;
     m->max_rights = m->rights | ASPACE_RWX;
@@ -140,9 +149,8 @@ static void map_nothing(struct layout *l)
 
     m.kind = kinds[random_below(3)];
     m.rights = m.kind == ASPACE_KIND_TRAP ? ASPACE_RWX : 0;
-    note(l, m.va, m.size);
     struct aspace_range culprit;
-    if (aspace_map(l->space, &m, &culprit) == ASPACE_E_INVALID) {
+    if (is_ours(l, m.va, m.size) && aspace_map(l->space, &m, &culprit) == ASPACE_E_INVALID) {
         m.rights = ASPACE_R;
         (void)!aspace_map(l->space, &m, &culprit);
     }
@@ -182,6 +190,9 @@ static void change_once(struct layout *l)
     struct aspace_range part = random_part(l);
     int error = ASPACE_OK;
 
+    if (!is_ours(l, part.va, part.size)) {
+        return;
+    }
     switch (random_below(8)) {
     case 0: error = aspace_unmap(l->space, part.va, part.size); break;
     case 1: error = aspace_discard(l->space, part.va, part.size); break;
@@ -205,7 +216,10 @@ static void random_window(struct layout *l, uint64_t top)
     struct aspace_config *c = &l->config;
 
     c->size = top;
-    if (random_one_in(3)) {
+    if (l->subject->own) {
+        c->base = random_one_in(2) ? 0 : random_below(top / 2 / PAGE) * PAGE;
+        c->size = top - c->base;
+    } else if (random_one_in(3)) {
         c->base = random_below(top / 2 / PAGE) * PAGE;
         c->size = top - c->base;
     } else if (random_one_in(3)) {
@@ -255,6 +269,9 @@ bool layout_make(struct layout *l, const struct subject *subject, struct aspace_
         return false;
     }
     aspace_activate(l->space);
+    if (!machine_prepare(l)) {
+        return false;
+    }
     for (unsigned i = 0; i < 30; i++) {
         map_something(l);
     }

@@ -70,12 +70,12 @@ static bool run_subject(const struct subject *subject)
         ok = one_layout(subject, host, addresses, &tally);
     }
     ok = aspace_host_fini(host) == ASPACE_OK && ok;
+    report(subject, layouts, &tally);
     if (!ok || bare_frames_used() != 0) {
-        print("oracle %s: failed: not created, not destroyed, or frames are missing",
+        print("oracle: %s: a space was not created, not in order, not destroyed, or frames are missing",
               aspace_format_name(subject->format));
         return false;
     }
-    report(subject, layouts, &tally);
     return tally.disagreements == 0;
 }
 

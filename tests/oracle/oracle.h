@@ -52,6 +52,7 @@ struct subject {
     uint32_t always;      /* those that must be */
     unsigned output_bits; /* physical addresses that the machine knows */
     uint64_t top;         /* addresses from here on are not used; 0: all are */
+    uint64_t own;         /* bytes at the end of each space that the machine maps itself */
     uint32_t accesses;    /* ACCESS_BITs that can be asked */
 };
 
@@ -61,6 +62,8 @@ struct options {
     uint64_t addresses; /* a layout; 520 */
     uint64_t seed;      /* 1 */
     uint64_t full;      /* not 0: an emulator without the faults that the default machine is known for */
+    uint64_t special;   /* what a machine makes of it */
+    uint64_t alone;     /* not 0: the walker is not asked, the MMU has to find what is wrong */
 };
 
 /* ---- machine: one a folder ---- */
@@ -73,8 +76,11 @@ _Noreturn void machine_off(void);
 unsigned machine_start(void);
 const struct subject *machine_subject(unsigned n);
 
-/* The space is what the MMU walks from now on. */
+/* Maps what the machine needs at the end of a new space. */
 struct layout;
+bool machine_prepare(const struct layout *layout);
+
+/* The space is what the MMU walks from now on. */
 void machine_load(const struct layout *layout);
 void machine_unload(void);
 void machine_flush(const struct aspace_flush *flush);

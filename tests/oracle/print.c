@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the text of lines, and the random numbers: what every machine needs and none differs in. Must not know the MMU. */
+/* Owns the text of lines, and random numbers: what every machine needs and none differs in. Must not know the MMU. */
 #include <stdarg.h>
 
 #include "oracle.h"

@@ -157,6 +157,12 @@ static void load_stage1(const struct aspace_registers *r)
     WRITE_SYSREG("sctlr_el1", SCTLR_EL1_RES1 | SCTLR_M);
 }
 
+bool machine_prepare(const struct layout *layout)
+{
+    (void)layout;
+    return true;
+}
+
 void machine_load(const struct layout *layout)
 {
     struct aspace_registers r;

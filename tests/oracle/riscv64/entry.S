@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Owns the first instructions in M mode, which leave everything to HS mode, the trap vector, and accesses that may trap.
- * Must not know what is asked.
+ * Owns the first instructions in M mode, which leave all to HS mode, the trap vector, and accesses that may trap. Must not know what is asked.
  */
     .section .text.boot, "ax"
     .global boot

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * RISC-V's MMU, asked from HS mode: HLV and HSV for reads and writes as VS and VU, a fetch in these modes for execution.
+ * RISC-V's MMU, asked from HS mode: HLV and HSV for reads and writes as VS and VU, a fetch in these for execution.
  * Where an access leads is told by what is read: a number that no other place holds. Owns the registers of the two
  * stages; must not know the library's sources. Chapters are those of the privileged architecture.
  */
@@ -166,6 +166,12 @@ const struct subject *machine_subject(unsigned n)
 static void fence_all(void)
 {
     __asm__ volatile(".insn r 0x73, 0, 0x31, x0, x0, x0\n .insn r 0x73, 0, 0x11, x0, x0, x0" ::: "memory");
+}
+
+bool machine_prepare(const struct layout *layout)
+{
+    (void)layout;
+    return true;
 }
 
 void machine_load(const struct layout *layout)
