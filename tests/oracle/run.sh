@@ -7,7 +7,7 @@
 #        run.sh --build DIRECTORY SOURCES MACHINE    only builds, with the library's sources from elsewhere
 #        run.sh --emulate DIRECTORY NAME LAYOUTS ADDRESSES    only runs; NAME: see emulators_of
 #   --short: fewer addresses, the distribution's emulators only
-#   SEED=n of the layouts, default 1      LIMIT=seconds for each emulator, default 900
+#   SEED=n of the layouts, default 1      LIMIT=seconds for each emulator, default 1800
 #   ALONE=1: without the walker of tests/conformance, for planted mistakes
 # exit:  0 nothing failed, 1 something did, 2 bad usage
 set -eu
@@ -15,7 +15,7 @@ cd "$(dirname "$0")/../.."
 
 out=build/oracle
 seed=${SEED:-1}
-limit=${LIMIT:-900}
+limit=${LIMIT:-1800}
 alone=${ALONE:-0}
 later=build/qemu-later
 short=''
@@ -63,7 +63,7 @@ COMPILE
     {
         find "$sources" -name '*.c'
         find tests/oracle -maxdepth 1 -name '*.c'
-        find "tests/oracle/$name" -name '*.[cS]'
+        find "tests/oracle/$name" -maxdepth 1 -name '*.[cS]'
         echo tests/conformance/naive.c port/bare/frames.c port/bare/mem.c
     } | xargs -n 1 -P 2 "$directory/compile" || return 1
     # shellcheck disable=SC2086
@@ -82,7 +82,7 @@ emulators_of() { # emulators_of MACHINE
     aarch64short) echo 'aarch64-max' ;;
     riscv64) echo 'riscv64 riscv64-later' ;;
     riscv64short) echo 'riscv64' ;;
-    x86_64) echo 'x86_64-4 x86_64-5 x86_64-4-later x86_64-5-later' ;;
+    x86_64) echo 'x86_64-4 x86_64-5 bochs-vmx bochs-svm x86_64-4-later x86_64-5-later' ;;
     x86_64short) echo 'x86_64-4 x86_64-5' ;;
     esac
 }
@@ -96,7 +96,54 @@ options() { # options ADDRESS LAYOUTS ADDRESSES FULL
     done
 }
 
+# Bochs boots from a disk: the first sector, the options in the second, the image.
+disk() { # disk DIRECTORY LAYOUTS ADDRESSES
+    gcc -m32 -c tests/oracle/x86_64/disk/boot.S -o "$1/boot.obj" || return 1
+    ld -m elf_i386 -Ttext=0x7c00 --oformat binary -e _start -o "$1/boot.bin" "$1/boot.obj" || return 1
+    [ "$(wc -c <"$1/oracle.bin")" -le 480000 ] || { echo "oracle: the image is larger than the first sector reads" >&2; return 1; }
+    {
+        cat "$1/boot.bin"
+        for word in "$2" "$3" "$seed" 0 2 "$alone"; do
+            for shift in 0 8 16 24 32 40 48 56; do
+                # shellcheck disable=SC2059
+                printf "\\$(printf %03o $((word >> shift & 255)))"
+            done
+        done
+        head -c 464 /dev/zero
+        cat "$1/oracle.bin"
+    } >"$1/disk.img"
+    truncate -s $((2 * 16 * 63 * 512)) "$1/disk.img"
+}
+
+# Without a window, a terminal or a sound card; the debugger, where it is compiled in, is told to go on.
+bochs_emulate() { # bochs_emulate DIRECTORY MODEL LAYOUTS ADDRESSES
+    disk "$1" "$3" "$4" || return 1
+    cat >"$1/bochsrc" <<BOCHS
+config_interface: textconfig
+display_library: rfb, options="timeout=0"
+memory: guest=2048, host=256
+cpu: model=$2, count=1, ips=20000000, reset_on_triple_fault=0
+romimage: file=/usr/share/bochs/BIOS-bochs-latest
+vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+ata0-master: type=disk, path="$1/disk.img", mode=flat, cylinders=2, heads=16, spt=63
+boot: disk
+port_e9_hack: enabled=1
+log: $1/bochs.log
+panic: action=fatal
+clock: sync=none
+speaker: enabled=1, mode=none
+sound: driver=dummy, waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
+BOCHS
+    echo c >"$1/bochs.go"
+    # It ends by a panic, which is how it can be switched off from inside: the output tells.
+    timeout -k 5 "$limit" bochs -q -f "$1/bochsrc" -rc "$1/bochs.go" </dev/null || true
+}
+
 emulate() { # emulate DIRECTORY NAME LAYOUTS ADDRESSES
+    case $2 in
+    bochs-vmx) bochs_emulate "$1" corei7_haswell_4770 "$3" "$4"; return ;;
+    bochs-svm) bochs_emulate "$1" ryzen "$3" "$4"; return ;;
+    esac
     image=$1/oracle.elf
     common="-nographic -nic none -no-reboot"
     case $2 in
@@ -167,6 +214,12 @@ run_machine() { # run_machine MACHINE
         *-later)
             if ! tools/fetch-qemu.sh; then
                 skip "$emulator: no later emulator, which the upper half of guest-physical addresses on RISC-V needs"
+                continue
+            fi
+            ;;
+        bochs-*)
+            if ! command -v bochs >/dev/null 2>&1; then
+                skip "$emulator: no Bochs (packages bochs, bochsbios, vgabios), which alone has EPT"
                 continue
             fi
             ;;

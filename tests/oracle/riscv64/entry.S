@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Owns the first instructions in M mode, which leave all to HS mode, the trap vector, and accesses that may trap. Must not know what is asked.
+ * Owns the first instructions in M mode, which leave all to HS mode, the trap vector, and accesses that may trap. Must
+ * not know what is asked.
  */
     .section .text.boot, "ax"
     .global boot

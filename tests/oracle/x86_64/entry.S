@@ -4,7 +4,7 @@
  * mode and in a guest, and the accesses that may trap. Must not know what is asked.
  */
 #define PHYS(symbol) ((symbol) - 0xffffffff80000000)
-#define OPTION_SPECIAL 0x4000020 /* struct options, 64 MiB: five levels if not 0 */
+#define OPTION_SPECIAL 0x4000020 /* struct options, 64 MiB: 1 for five levels */
 #define MAGIC 0x1badb002
 #define FLAGS 0x00010000
 
@@ -23,11 +23,13 @@ boot:
     orl     $0xa0, %eax         /* PAE, PGE */
     cmpl    $0, OPTION_SPECIAL
     je      1f
+    cmpl    $2, OPTION_SPECIAL
+    je      1f
     orl     $0x1000, %eax       /* LA57 */
 1:  movl    %eax, %cr4
     movl    $PHYS(own_root), %eax
-    cmpl    $0, OPTION_SPECIAL
-    je      2f
+    cmpl    $1, OPTION_SPECIAL
+    jne     2f
     movl    $PHYS(own_root5), %eax
 2:  movl    %eax, %cr3
     movl    $0xc0000080, %ecx
@@ -72,7 +74,7 @@ exceptions:
     .set    vector, 0
     .rept   32
     .balign 16
-    .if (vector != 8) && (vector != 10) && (vector != 11) && (vector != 12) && (vector != 13) && (vector != 14) && (vector != 17)
+    .if (vector != 8) && (vector < 10 || vector > 14) && (vector != 17)
     push    $0
     .endif
     push    $vector
@@ -152,6 +154,24 @@ try_guest:
     movq    %rdx, found(%rip)
     jmp     back
 
+/* uint64_t try_vmx(va, value, launched): 0, or 1 if there was no entry. */
+    .global try_vmx, vmx_exit
+try_vmx:
+    keep
+    movq    %rdx, %rcx
+    movq    %rsi, %rdx
+    testq   %rcx, %rcx
+    jnz     1f
+    vmlaunch
+    jmp     2f
+1:  vmresume
+2:  movl    $1, %eax
+    jmp     back
+vmx_exit:
+    movq    %rdx, found(%rip)
+    xorl    %eax, %eax
+    jmp     back
+
     .balign 4096
     .global snippets
 snippets:                       /* rdi: address, rdx: value */
@@ -170,10 +190,19 @@ snippets:                       /* rdi: address, rdx: value */
     vmmcall
     .balign 16
     jmp     *%rdi
+    .balign 16                  /* and for one of the other maker's */
+    movq    (%rdi), %rdx
+    vmcall
+    .balign 16
+    movq    %rdx, (%rdi)
+    vmcall
+    .balign 16
+    jmp     *%rdi
     .balign 4096
 
     .data
     .balign 8
+    .global gdt
 gdt:
     .quad   0
     .quad   0x00af9b000000ffff  /* 8: code */
@@ -223,7 +252,7 @@ own_top:
 
     .bss
     .balign 16
-    .global idt, trap_frame, found
+    .global idt, trap_frame, found, tss, trap_stack_top
 idt:
     .skip   32 * 16
 tss:

@@ -7,7 +7,9 @@
 #include "machine.h"
 
 #define UART 0x3f8
+#define DEBUG_PORT 0xe9 /* Bochs */
 #define DEBUG_EXIT 0xf4
+#define BOCHS_EXIT 0x8900
 #define MSR_PAT 0x277u
 #define CR4_PGE (UINT64_C(1) << 7)
 #define CR3_ADDRESS (~UINT64_C(0xfff))
@@ -27,7 +29,7 @@ uint64_t try_user(uint64_t va, uint64_t value, uint64_t code);
 _Noreturn void machine_own_fault(uint64_t vector);
 void machine_interrupts(void);
 
-static struct subject subjects[2];
+static struct subject subjects[3];
 static const struct subject *current;
 static _Alignas(4096) uint64_t user_tables[3][512];
 
@@ -52,12 +54,19 @@ uint64_t rdmsr(uint32_t msr)
 void machine_put(char c)
 {
     out8(UART, (uint8_t)c);
+    out8(DEBUG_PORT, (uint8_t)c);
 }
 
 _Noreturn void machine_off(void)
 {
+    if (vmx_provoked()) {
+        print("oracle: %u entries of EPT were misconfigured on purpose", vmx_provoked());
+    }
     for (;;) {
         out8(DEBUG_EXIT, 0);
+        for (const char *c = "Shutdown"; *c; c++) {
+            out8(BOCHS_EXIT, (uint8_t)*c);
+        }
         __asm__ volatile("hlt");
     }
 }
@@ -119,22 +128,32 @@ static struct subject *add(unsigned n, enum aspace_format format)
     return &subjects[n];
 }
 
+/* Nested, of either maker: guest-physical addresses are no wider than physical ones. */
+static void add_nested(unsigned n, enum aspace_format format, uint32_t features)
+{
+    struct subject *nested = add(n, format);
+
+    nested->features |= features;
+    nested->top = UINT64_C(1) << 40;
+    nested->own = GUEST_OWN;
+    nested->accesses = ACCESS_SUPERVISOR;
+}
+
 unsigned machine_start(void)
 {
-    bool five = machine_options.special != 0;
+    bool five = machine_options.special == SPECIAL_FIVE;
+    unsigned n = 1;
 
     map_user();
     flush_everything();
     add(0, five ? ASPACE_FMT_X86_PT5 : ASPACE_FMT_X86_PT4)->features |= ASPACE_FEAT_GLOBAL;
-    if (!svm_start()) {
-        print("oracle: skipped: %s: this machine has no SVM", five ? "x86-npt5" : "x86-npt4");
-        return 1;
+    if (svm_start()) {
+        add_nested(n++, five ? ASPACE_FMT_X86_NPT5 : ASPACE_FMT_X86_NPT4, 0);
     }
-    struct subject *nested = add(1, five ? ASPACE_FMT_X86_NPT5 : ASPACE_FMT_X86_NPT4);
-    nested->top = UINT64_C(1) << 40; /* guest-physical addresses are no wider than physical ones */
-    nested->own = SVM_OWN;
-    nested->accesses = ACCESS_SUPERVISOR;
-    return 2;
+    if (!five && vmx_start()) {
+        add_nested(n++, ASPACE_FMT_X86_EPT4, ASPACE_FEAT_EXEC_ONLY);
+    }
+    return n;
 }
 
 const struct subject *machine_subject(unsigned n)
@@ -147,20 +166,25 @@ static bool is_nested(void)
     return current->format <= ASPACE_FMT_X86_NPT5;
 }
 
+static bool is_ept(void)
+{
+    return current->format <= ASPACE_FMT_X86_EPT5;
+}
+
 bool machine_prepare(const struct layout *layout)
 {
-    return layout->subject->own == 0 || svm_prepare(layout->space);
+    return layout->subject->own == 0 || guest_prepare(layout->space);
 }
 
 void machine_load(const struct layout *layout)
 {
     struct aspace_registers r;
-    bool five = machine_options.special != 0;
+    bool five = machine_options.special == SPECIAL_FIVE;
 
     current = layout->subject;
     aspace_registers(layout->space, &r);
     if (is_nested()) {
-        svm_load(layout->space, &r);
+        (is_ept() ? vmx_load : svm_load)(layout->space, &r);
         return;
     }
     if (aspace_share_upper(layout->space, (five ? own_root5 : own_root) + ASPACE_UPPER_ENTRIES) != ASPACE_OK) {
@@ -174,14 +198,17 @@ void machine_load(const struct layout *layout)
 
 void machine_unload(void)
 {
-    write_cr3(aspace_virt_to_phys(machine_options.special ? own_root5 : own_root));
+    write_cr3(aspace_virt_to_phys(machine_options.special == SPECIAL_FIVE ? own_root5 : own_root));
     flush_everything();
 }
 
 void machine_flush(const struct aspace_flush *f)
 {
     if (f->stage2) {
-        return; /* each entry of the guest forgets everything */
+        if (is_ept()) {
+            vmx_flush();
+        }
+        return; /* each entry of the other guest forgets everything */
     }
     if (f->full || (f->end - f->va) >> f->stride_lg2 > FLUSHES_MAX) {
         flush_everything();
@@ -201,16 +228,27 @@ bool machine_allows(const struct aspace_config *config, uint32_t rights, enum ac
     return (rights & needed[access]) && (access < ACCESS_UR || (rights & ASPACE_U));
 }
 
+/* Memory that nothing else uses. */
+static uint64_t target_first(void)
+{
+    return machine_options.special == SPECIAL_SMALL ? GIB : 4 * GIB;
+}
+
+static uint64_t target_end(void)
+{
+    return machine_options.special == SPECIAL_SMALL ? 2 * GIB - 64 * MIB : 8 * GIB; /* firmware has tables at the end */
+}
+
 uint64_t machine_target(const struct subject *subject, unsigned lg2)
 {
     (void)subject;
-    return (TARGET_FIRST + random_below(TARGET_END - TARGET_FIRST)) & ~((UINT64_C(1) << lg2) - 1);
+    return (target_first() + random_below(target_end() - target_first())) & ~((UINT64_C(1) << lg2) - 1);
 }
 
 /* The library's own frames are mapped in leaves of up to 2 MiB. */
 static bool is_memory(uint64_t pa, uint64_t bytes)
 {
-    return (pa >= TARGET_FIRST && pa < TARGET_END) || (bytes <= 2 * MIB && pa >= MIB && pa < IMAGE_END);
+    return (pa >= target_first() && pa < target_end()) || (bytes <= 2 * MIB && pa >= MIB && pa < IMAGE_END);
 }
 
 uint64_t machine_steer(uint64_t pa, uint64_t leaf, uint64_t bytes)
@@ -258,43 +296,44 @@ static void ask_process(uint64_t va, enum access access, uint64_t value, struct 
     }
 }
 
-/* A number at the output address, which holds a breakpoint instruction first and VMMCALL behind it or the other way
- * round, so that it says so if it is executed. */
-static uint64_t random_code(bool nested)
+/* A number for the output address that begins with a breakpoint instruction, VMMCALL or VMCALL: that says so if it is
+ * executed. */
+static uint64_t random_code(void)
 {
     uint64_t number = random_next() & UINT64_C(0xffffffff00000000);
 
-    return number | (nested ? UINT64_C(0xccd9010f) : UINT64_C(0x909090cc));
+    return number | (is_ept() ? UINT64_C(0xccc1010f) : is_nested() ? UINT64_C(0xccd9010f) : UINT64_C(0x909090cc));
 }
 
 /* Did the access reach the output address? */
-static bool arrived(enum access access, uint64_t value, const volatile uint64_t *at, uint64_t got)
+static bool arrived(enum access access, uint64_t value, const volatile uint64_t *at)
 {
     switch (access % ACCESS_UR) {
-    case ACCESS_R: return got == value;
+    case ACCESS_R: return found == value;
     case ACCESS_W: return *at == value;
     default: return true; /* the instruction there was executed */
     }
 }
 
-static void ask(uint64_t va, enum access access, uint64_t pa, struct reply *r)
+static void ask(uint64_t va, enum access access, const struct naive_result *expected, struct reply *r)
 {
+    uint64_t pa = expected->present ? expected->pa : PA_UNTOLD;
     volatile uint64_t *at = aspace_phys_to_virt(pa == PA_UNTOLD ? 0 : pa);
-    uint64_t value = random_code(is_nested()), got = ~value;
+    uint64_t value = random_code();
     bool write = access % ACCESS_UR == ACCESS_W;
 
     if (pa != PA_UNTOLD) {
         *at = write ? ~value : value;
     }
-    if (is_nested()) {
-        svm_ask(va, access, value, &got, r);
+    if (is_ept()) {
+        vmx_ask(va, access, value, expected, r);
+    } else if (is_nested()) {
+        svm_ask(va, access, value, r);
     } else {
         ask_process(va, access, value, r);
-        __asm__ volatile("" : : : "memory");
-        got = found;
     }
     if (r->kind == KIND_ALLOWED) {
-        r->pa = pa != PA_UNTOLD && arrived(access, value, at, got) ? pa : 0;
+        r->pa = pa != PA_UNTOLD && arrived(access, value, at) ? pa : 0;
     }
 }
 
@@ -305,9 +344,7 @@ void machine_ask(uint64_t va, enum access access, const struct naive_result *exp
     if (va >= (current->top ? current->top - current->own : naive_input_end(current->format))) {
         return;
     }
-    if (!expected->present) {
-        ask(va, access, PA_UNTOLD, r);
-    } else if (is_memory(expected->pa, expected->leaf_bytes)) {
-        ask(va, access, expected->pa, r);
+    if (!expected->present || is_memory(expected->pa, expected->leaf_bytes)) {
+        ask(va, access, expected, r);
     }
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Nested tables, asked by a guest: its own four tables lead one virtual page to the guest-physical page in question,
- * and an exit tells what became of the access. Owns the VMCB; must not know the library's sources. Sections are those of
- * AMD's APM, volume 2.
+ * Nested tables, asked by a guest: an exit tells what became of the access. Owns the VMCB; must not know the library's
+ * sources. Sections are those of AMD's APM, volume 2.
  */
 #include "machine.h"
 
@@ -16,13 +15,8 @@ enum { EXIT_VMMCALL = 0x81, EXIT_NPF = 0x400 }; /* appendix C */
 enum { NPF_P = 1, NPF_W = 2, NPF_U = 4, NPF_RESERVED = 8, NPF_FETCH = 16 };
 #define NPF_FINAL (UINT64_C(1) << 32)
 
-/* The guest's pages, in this order in its memory. */
-enum { GUEST_ROOT, GUEST_L3, GUEST_L2, GUEST_L1, GUEST_PAGES };
-enum { GVA_CODE = 0, GVA_TARGET = 0x1000 };
-
 uint64_t try_guest(uint64_t va, uint64_t value, uint64_t code, uint64_t vmcb);
 
-static _Alignas(2 * 1024 * 1024) uint64_t guest[512][512]; /* 2 MiB: tables, then room */
 static _Alignas(4096) uint8_t vmcb[4096], hsave[4096];
 
 /* Appendix B. */
@@ -71,35 +65,6 @@ bool svm_start(void)
     return true;
 }
 
-static uint64_t guest_base(const struct aspace *space)
-{
-    return aspace_end(space) - SVM_OWN;
-}
-
-/* Tables from guest-physical `base` on; the code is one page behind them. */
-static void make_guest(uint64_t base)
-{
-    for (unsigned i = 0; i < GUEST_L1; i++) {
-        guest[i][0] = (base + (i + 1) * PAGE) | 7;
-    }
-    guest[GUEST_L1][0] = (base + GUEST_PAGES * PAGE) | 5;
-    for (unsigned i = 0; i < 512; i++) {
-        guest[GUEST_PAGES][i] = ((const uint64_t *)(const void *)snippets)[i];
-    }
-}
-
-bool svm_prepare(struct aspace *space)
-{
-    struct aspace_map m = {.va = guest_base(space),
-                           .size = SVM_OWN,
-                           .kind = ASPACE_KIND_LINEAR,
-                           .rights = ASPACE_RWX,
-                           .pa = aspace_virt_to_phys(guest)};
-
-    make_guest(m.va);
-    return aspace_map(space, &m, NULL) == ASPACE_OK;
-}
-
 /* 15.5: a guest in long mode that intercepts everything that may happen to it. */
 void svm_load(struct aspace *space, const struct aspace_registers *registers)
 {
@@ -142,17 +107,13 @@ static void read_fault(uint64_t gpa, enum access access, struct reply *r)
     }
 }
 
-void svm_ask(uint64_t gpa, enum access access, uint64_t value, uint64_t *got, struct reply *r)
+void svm_ask(uint64_t gpa, enum access access, uint64_t value, struct reply *r)
 {
-    uint64_t exit;
-
-    guest[GUEST_L1][1] = (gpa & ~(PAGE - 1)) | 0x67; /* P, W, U, A, D */
     put64(0x570, 2);
-    put64(0x578, GVA_CODE + SNIPPETS_GUEST + SNIPPET_BYTES * (unsigned)access);
+    put64(0x578, guest_aim(gpa, access, SNIPPETS_SVM));
     put64(0x5d8, 0);
     (void)try_guest(GVA_TARGET + gpa % PAGE, value, 0, aspace_virt_to_phys(vmcb));
-    exit = get64(0x70);
-    *got = found;
+    uint64_t exit = get64(0x70);
     r->raw[2] = exit;
     if (exit == EXIT_NPF) {
         read_fault(gpa, access, r);
