@@ -258,6 +258,7 @@ if [ -z "$fast" ]; then
     step oracle-aarch64 oracle aarch64
     step oracle-riscv64 oracle riscv64
     step oracle-x86_64 oracle x86_64
+    step oracle-kvm oracle kvm
     step guest-input check_guest_lines
     ahead guest-riscv64 guest GUEST=riscv64
     step guest-aarch64 guest GUEST=aarch64
