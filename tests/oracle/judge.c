@@ -182,8 +182,9 @@ static void judge_flags(const struct opinions *o, uint64_t before, enum access a
     uint64_t after = *(const uint64_t *)phys(o->naive.entry_pa), should = before;
     bool write = access == ACCESS_W || access == ACCESS_UW;
 
-    if (r->kind == KIND_ALLOWED && machine_sets_flags(access)) {
+    if (r->kind == KIND_ALLOWED) {
         should = naive_used(&o->layout->config, before, write);
+        should = machine_sets_flags(access) == FLAGS_MAYBE && after == before ? before : should;
         tally->flags += should != before;
     }
     if (r->kind != KIND_UNTOLD && after != should) {

@@ -99,7 +99,8 @@ uint64_t machine_steer(uint64_t pa, uint64_t leaf, uint64_t bytes);
 void machine_ask(uint64_t va, enum access access, const struct naive_result *expected, struct reply *reply);
 
 /* Does an access set the flags that naive_used tells of, when the configuration says so? */
-bool machine_sets_flags(enum access access);
+enum flags { FLAGS_MAYBE, FLAGS_SET };
+enum flags machine_sets_flags(enum access access);
 
 /* ---- print.c ---- */
 void print_text(const char *text);

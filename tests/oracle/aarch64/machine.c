@@ -82,11 +82,17 @@ static unsigned output_bits(void)
     return bits[range < sizeof(bits) ? range : sizeof(bits) - 1];
 }
 
+/* ID_AA64MMFR1_EL1.HAFDBS: hardware sets the access flag (1) and the dirty state (2). */
+static uint32_t flag_features(void)
+{
+    return (READ_SYSREG("id_aa64mmfr1_el1") & 0xf) >= 2 ? (uint32_t)ASPACE_FEAT_AD : 0u;
+}
+
 static void add(unsigned n, enum aspace_format format, uint32_t features)
 {
     subjects[n] = (struct subject){
         .format = format,
-        .features = features | ASPACE_FEAT_CONTIG | ASPACE_FEAT_BBML2,
+        .features = features | flag_features() | ASPACE_FEAT_CONTIG | ASPACE_FEAT_BBML2,
         .output_bits = output_bits(),
         .accesses = ACCESS_ALL,
     };
@@ -267,10 +273,10 @@ uint64_t machine_steer(uint64_t pa, uint64_t leaf, uint64_t bytes)
     return pa;
 }
 
-bool machine_sets_flags(enum access access)
+/* Translation instructions may leave them alone (C5.5); a fetch may not. */
+enum flags machine_sets_flags(enum access access)
 {
-    (void)access;
-    return false;
+    return access == ACCESS_X || access == ACCESS_UX ? FLAGS_SET : FLAGS_MAYBE;
 }
 
 /* The fault status codes of long descriptors, in ESR and in PAR alike: kind in 5:2, level in 1:0. */

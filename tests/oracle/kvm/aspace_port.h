@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The library's compile-time port for a process whose addresses are the physical ones. Owns nothing; must not know the oracle. */
+/* The library's compile-time port for a process whose addresses are the physical ones. Owns nothing; must not know the
+ * oracle. */
 #ifndef ORACLE_PORT_H
 #define ORACLE_PORT_H
 

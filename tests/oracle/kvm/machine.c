@@ -48,7 +48,7 @@ _Noreturn void oracle_assert_fail(const char *expr, const char *file, int line)
 
 static _Noreturn void skip(const char *what)
 {
-    print("oracle: skipped: kvm: %s", what);
+    print("oracle: skipped: %s", what);
     exit(SKIPPED);
 }
 
@@ -69,6 +69,7 @@ static void tell_cpuid(int kvm)
         giant |= cpuid->entries[i].function == 0x80000001u && (cpuid->entries[i].edx & CPUID_1G) != 0;
     }
     if (!giant) {
+        print("oracle: skipped: x86-pt4: leaves of 1 GiB, which this KVM does not have");
         pt4.always |= ASPACE_FEAT_NO_1G;
     }
     free(cpuid);
@@ -160,10 +161,10 @@ uint64_t machine_steer(uint64_t pa, uint64_t leaf, uint64_t bytes)
     return pa;
 }
 
-bool machine_sets_flags(enum access access)
+enum flags machine_sets_flags(enum access access)
 {
     (void)access;
-    return true;
+    return FLAGS_SET;
 }
 
 void machine_ask(uint64_t va, enum access access, const struct naive_result *expected, struct reply *r)

@@ -273,10 +273,10 @@ uint64_t machine_steer(uint64_t pa, uint64_t leaf, uint64_t bytes)
 }
 
 /* A run's entries are sixteen, of which hardware may pick the one that it marks; QEMU takes the one that it read. */
-bool machine_sets_flags(enum access access)
+enum flags machine_sets_flags(enum access access)
 {
     (void)access;
-    return true;
+    return FLAGS_SET;
 }
 
 /* The three codes of an access: of a page fault, a guest-page fault, an access fault. */

@@ -258,10 +258,10 @@ uint64_t machine_steer(uint64_t pa, uint64_t leaf, uint64_t bytes)
     return pa;
 }
 
-bool machine_sets_flags(enum access access)
+enum flags machine_sets_flags(enum access access)
 {
     (void)access;
-    return true;
+    return FLAGS_SET;
 }
 
 /* 4.7. What the code says of the access must be true. */
