@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 export LC_ALL=C
 # Variables that are meant for the guests' runner would change what the guest steps do.
 unset GUEST CPUS PAGES RAM KERNEL INITRD APPEND BASELINE REPEAT STRESS STRESS_SECONDS SEED ICOUNT LEAVE_OUT TIMEOUT \
-    SILENCE FORMAT SCHEDULES SECONDS_MAX MAKEFLAGS
+    SILENCE FORMAT SCHEDULES SECONDS_MAX LIMIT ALONE MAKEFLAGS
 
 only=${ONLY-}
 fast=${FAST-}

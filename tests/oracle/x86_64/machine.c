@@ -225,7 +225,7 @@ bool machine_allows(const struct aspace_config *config, uint32_t rights, enum ac
     static const uint32_t needed[] = {ASPACE_R, ASPACE_W, ASPACE_X, ASPACE_R, ASPACE_W, ASPACE_X};
 
     (void)config;
-    return (rights & needed[access]) && (access < ACCESS_UR || (rights & ASPACE_U));
+    return (access < ACCESS_UR || (rights & ASPACE_U)) && (rights & needed[access]);
 }
 
 /* Memory that nothing else uses. */
