@@ -91,11 +91,12 @@ COMPILE
 
 # ------------------------------------------------------------------------------------------------------------- running
 
-# The emulators that a machine is run on: the distribution's, and a later one beside it where there is one.
+# The emulators that a machine is run on: the distribution's, and a later one beside it where there is one. Not on
+# aarch64: QEMU 10.0.2 ends with an assertion (is_s2_format) when AT S12E1R meets a permission fault of stage 2.
 emulators_of() { # emulators_of MACHINE
     case $1$short in
     kvm*) echo 'kvm' ;;
-    aarch64) echo 'aarch64-max aarch64-a57 aarch64-max-later' ;;
+    aarch64) echo 'aarch64-max aarch64-a57' ;;
     aarch64short) echo 'aarch64-max' ;;
     riscv64) echo 'riscv64 riscv64-later' ;;
     riscv64short) echo 'riscv64' ;;
