@@ -20,8 +20,8 @@ aarch64|aarch64-max|arm.h|s/ARM_S2_NC = 5/ARM_S2_NC = 4/|arm-s2-39 arm-s2-40 arm
 riscv64|riscv64|riscv.h|s/define RISCV_U FMT_BIT(4)/define RISCV_U FMT_BIT(5)/|riscv-sv39x4 riscv-sv48x4 riscv-sv57x4
 riscv64|riscv64|riscv.h|s/define RISCV_NAPOT_64K FMT_BIT(13)/define RISCV_NAPOT_64K FMT_BIT(12)/|riscv-sv39x4 riscv-sv39 riscv-sv48 riscv-sv57
 x86_64|x86_64-4|x86.h|s/define X86_NX FMT_BIT(63)/define X86_NX FMT_BIT(58)/|x86-pt4 x86-npt4
-x86_64|x86_64-5|x86.h|s/define X86_U FMT_BIT(2)/define X86_U FMT_BIT(9)/|x86-pt5 x86-npt5
-x86_64|bochs-vmx|ept.h|s/define EPT_X FMT_BIT(2)/define EPT_X FMT_BIT(11)/|x86-ept4
+x86_64|x86_64-5|x86.h|s/define X86_NX FMT_BIT(63)/define X86_NX FMT_BIT(59)/|x86-pt5 x86-npt5
+x86_64|bochs-vmx|ept.h|s/EPT_WB = 6/EPT_WB = 2/|x86-ept4
 END
 }
 
