@@ -27,8 +27,8 @@ skip() { skipped=$((skipped + 1)); echo "skip $1"; }
 
 # ------------------------------------------------------------------------------------------------------------ building
 
-describe() { # describe MACHINE: sets prefix, machine flags
-    prefix='' machine=''
+describe() { # describe MACHINE: sets prefix, machine flags, what is there instead of a C library
+    prefix='' machine='' library=''
     case $1 in
     aarch64)
         prefix=aarch64-linux-gnu-
@@ -42,35 +42,25 @@ describe() { # describe MACHINE: sets prefix, machine flags
         [ "$(uname -m)" = x86_64 ] || prefix=x86_64-linux-gnu-
         machine='-mgeneral-regs-only -mno-red-zone -mcmodel=kernel -fcf-protection=none'
         ;;
-    kvm) ;;
+    kvm)
+        # A process, with the C library.
+        machine='-std=gnu11' library=''
+        return
+        ;;
     *) return 1 ;;
     esac
-}
-
-# A process of this machine, with the C library.
-build_kvm() { # build_kvm DIRECTORY SOURCES
-    rm -rf "$1"
-    mkdir -p "$1"
-    # shellcheck disable=SC2046
-    gcc -std=gnu11 -O2 -g -Wall -Wextra -Wconversion -Wshadow -Werror -fno-strict-aliasing -fno-pic -no-pie -static \
-        -DBARE_FRAMES=8192 '-DASPACE_PORT_HEADER="aspace_port.h"' -Iinclude "-I$2" -Itests/oracle/kvm -Itests/oracle \
-        -Iport/bare $(find "$2" -name '*.c') $(find tests/oracle -maxdepth 1 -name '*.c') tests/oracle/kvm/machine.c \
-        tests/conformance/naive.c port/bare/frames.c -Wl,--defsym,machine_options=machine_options_here -o "$1/oracle"
+    machine="$machine -std=c11 -ffreestanding -fno-stack-protector -fno-builtin -fno-tree-loop-distribute-patterns"
+    machine="$machine -Itests/oracle/freestanding" library=port/bare/mem.c
 }
 
 # One object a file, two compilers at a time.
 build() { # build DIRECTORY SOURCES MACHINE
     directory=$1 sources=$2 name=$3
     describe "$name" || return 1
-    if [ "$name" = kvm ]; then
-        build_kvm "$directory" "$sources"
-        return
-    fi
     rm -rf "$directory"
     mkdir -p "$directory"
-    flags="-std=c11 -O2 -g -Wall -Wextra -Wconversion -Wshadow -Werror -ffreestanding -fno-stack-protector -fno-pic"
-    flags="$flags -fno-strict-aliasing -fno-builtin -fno-tree-loop-distribute-patterns -DBARE_FRAMES=8192 $machine"
-    flags="$flags -Iinclude -I$sources -Itests/oracle/$name -Itests/oracle -Itests/oracle/freestanding -Iport/bare"
+    flags="-O2 -g -Wall -Wextra -Wconversion -Wshadow -Werror -fno-pic -fno-strict-aliasing -DBARE_FRAMES=8192 $machine"
+    flags="$flags -Iinclude -I$sources -Itests/oracle/$name -Itests/oracle -Iport/bare"
     cat >"$directory/compile" <<COMPILE
 #!/bin/sh
 exec ${prefix}gcc $flags '-DASPACE_PORT_HEADER="aspace_port.h"' -c "\$1" -o "$directory/\$(printf '%s' "\$1" | tr / _).o"
@@ -80,8 +70,12 @@ COMPILE
         find "$sources" -name '*.c'
         find tests/oracle -maxdepth 1 -name '*.c'
         find "tests/oracle/$name" -maxdepth 1 -name '*.[cS]'
-        echo tests/conformance/naive.c port/bare/frames.c port/bare/mem.c
+        echo "tests/conformance/naive.c port/bare/frames.c $library"
     } | xargs -n 1 -P 2 "$directory/compile" || return 1
+    if [ "$name" = kvm ]; then
+        gcc -no-pie -static -Wl,--defsym,machine_options=machine_options_here -o "$directory/oracle" "$directory"/*.o
+        return
+    fi
     # shellcheck disable=SC2086
     "${prefix}gcc" $machine -nostdlib -static -Wl,--build-id=none,--no-warn-rwx-segments,-z,noexecstack \
         -Wl,-T,"tests/oracle/$name/link.ld" -o "$directory/oracle.elf" "$directory"/*.o || return 1
@@ -264,7 +258,7 @@ case ${1-} in
     exit
     ;;
 --short)
-    layouts=10 addresses=300 short=short
+    layouts=6 addresses=300 short=short
     shift
     ;;
 esac
