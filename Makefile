@@ -11,7 +11,7 @@ ifneq ($(unknown),)
 $(error unknown variable: $(unknown) (make help lists them))
 endif
 
-.PHONY: help build run test models prove explore conflicts soak bench lint format clean
+.PHONY: help build run test oracle models prove explore conflicts soak bench lint format clean
 
 help:
 	@echo 'make build    compile the library, the hosted port and the example into build/release'
@@ -20,6 +20,8 @@ help:
 	@echo '                BASELINE=1 REPEAT=n STRESS=1|2 LEAVE_OUT=name ICOUNT=1 TIMEOUT=seconds EMU=qemu|bochs'
 	@echo '                (all of them: examples/hypervisor/run.sh --help)'
 	@echo 'make test     everything that can fail; installs what it lacks. ONLY=part of a step'\''s name; FAST=1'
+	@echo 'make oracle   ask the MMUs of emulators about tables that the library builds, and plant mistakes for them to find;'
+	@echo '                fetches a second emulator. SEED=n'
 	@echo 'make models   search every state of the models of the protocol, with Spin. ONLY=part of a model'\''s name; FAST=1'
 	@echo 'make prove    the bits of every format, for all entries, with Z3; four minutes. ONLY=part of a family'\''s name; FAST=1'
 	@echo 'make explore  interleavings of the real code, two preemptions for every pair: half an hour. SEED=n, SCHEDULES=n of'
@@ -40,6 +42,10 @@ run:
 
 test:
 	@tools/test.sh
+
+oracle:
+	@tests/oracle/run.sh
+	@tests/oracle/mistakes.sh
 
 models:
 	@tools/models.sh

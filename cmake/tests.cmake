@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The test programs: in tests/<kind>/, each file with a main is a program named <kind>-<file>. All other files of tests/
-# are support that any of them may use. tests/freestanding has a script of its own.
+# are support that any of them may use. tests/freestanding and tests/oracle have scripts of their own.
 
 file(GLOB_RECURSE files CONFIGURE_DEPENDS ${aspace_root}/tests/*.c)
-list(FILTER files EXCLUDE REGEX "/tests/(freestanding|conflicts|race/explore)/")
+list(FILTER files EXCLUDE REGEX "/tests/(freestanding|oracle|conflicts|race/explore)/")
 if(NOT TARGET aspace-linux-urcu)
   list(FILTER files EXCLUDE REGEX "/tests/race/urcu.c$")
 endif()

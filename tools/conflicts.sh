@@ -178,7 +178,7 @@ planted() {
         '/aspace_trace(map, s, q->va, q->size);/a seam_lock((uint32_t *)\&s->sweep_va, 1); seam_unlock((uint32_t *)\&s->sweep_va);' \
         '--relation far' '^CONFLICT far: space.sweep_va, the same bytes' 'writes sweep_va: aspace_map, '
     seeded cpus-share-line src/pt/pt.h \
-        '/^struct pt_cpu {/,/^}/{s/ __attribute__((aligned(ASPACE_CACHE_LINE)))//;s/^}/    uint64_t odd;\n}/}' '--relation far' \
+        '/^struct pt_cpu {/,/^}/{s/ __attribute__((aligned(ASPACE_CACHE_LINE)))//;s/tables, frames;/tables;/;s/^}/    int64_t frames;\n}/}' '--relation far' \
         '^CONFLICT far: space-cpu.*, the same line only' '(reads|writes) faults: fault_'
     seeded descriptors-read-on-the-way src/pt/plan.c 's/unsigned level = op->pt->top; level; level--/unsigned level = n->level; level; level = n->level/' \
         '--relation leaves' '^CONFLICT leaves: node.L1, the same line only' 'reads level.*: find_top, '

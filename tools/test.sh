@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 export LC_ALL=C
 # Variables that are meant for the guests' runner would change what the guest steps do.
 unset GUEST CPUS PAGES RAM KERNEL INITRD APPEND BASELINE REPEAT STRESS STRESS_SECONDS SEED ICOUNT LEAVE_OUT TIMEOUT \
-    SILENCE FORMAT EMU SCHEDULES SECONDS_MAX MAKEFLAGS
+    SILENCE FORMAT EMU SCHEDULES SECONDS_MAX LIMIT ALONE MAKEFLAGS
 
 only=${ONLY-}
 fast=${FAST-}
@@ -123,6 +123,16 @@ emulated() { # emulated ARCHITECTURE
     [ -n "$list" ] || { echo "no test in $program"; return 1; }
     # shellcheck disable=SC2086,SC2046
     explain $(printf '%s\n' $list | xargs -P 2 -I '{}' "$logs/run-one" "$logs/$name" "$tally" "qemu-$1" "$program" '{}')
+}
+
+# The MMU of an emulator, in the short form.
+oracle() { # oracle MACHINE
+    status=0
+    SEED=1 tests/oracle/run.sh --short "$1" >"$logs/oracle-$1.out" 2>&1 || status=$?
+    cat "$logs/oracle-$1.out"
+    # shellcheck disable=SC2046
+    count $(tail -n 1 "$logs/oracle-$1.out" | tr -c '0-9\n' ' ')
+    return "$status"
 }
 
 # Interleavings, in the short form.
@@ -274,6 +284,10 @@ if [ -z "$fast" ]; then
     step race-mistakes race_mistakes
     step aarch64 emulated aarch64
     step riscv64 emulated riscv64
+    step oracle-aarch64 oracle aarch64
+    step oracle-riscv64 oracle riscv64
+    step oracle-x86_64 oracle x86_64
+    step oracle-kvm oracle kvm
     step guest-input check_guest_lines
     ahead guest-riscv64 guest GUEST=riscv64
     step guest-aarch64 guest GUEST=aarch64

@@ -6,7 +6,11 @@
 
 #include <aspace/hal.h>
 
-enum { BARE_ORDER_MAX = 9, BARE_FRAMES = 2048 };
+#ifndef BARE_FRAMES
+#define BARE_FRAMES 2048 /* a program with more memory says so on its command line */
+#endif
+
+enum { BARE_ORDER_MAX = 9 };
 
 extern const struct aspace_hal bare_hal; /* its context is not used: NULL will do */
 

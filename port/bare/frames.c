@@ -8,6 +8,8 @@
 
 #include <stddef.h>
 
+#include <aspace/port.h>
+
 #include "mem.h"
 
 #define FRAME_BYTES 4096u
@@ -58,14 +60,14 @@ static aspace_pa_t bare_alloc(void *ctx, unsigned order, unsigned flags)
         memset(frame, 0, (size_t)FRAME_BYTES << order);
     }
     used += 1ull << order;
-    return (aspace_pa_t)(uintptr_t)frame;
+    return aspace_virt_to_phys(frame);
 }
 
 static void bare_free(void *ctx, aspace_pa_t pa, unsigned order)
 {
     (void)ctx;
     used -= 1ull << order;
-    put((void *)(uintptr_t)pa, order);
+    put(aspace_phys_to_virt(pa), order);
 }
 
 uint64_t bare_frames_used(void)

@@ -1,0 +1,68 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Can the oracle find something? One bit after the other is made wrong in a copy of the formats' headers. The library then
+# agrees with itself, the walker of tests/conformance is not asked, and the MMU has to disagree in each format named.
+#
+# usage: mistakes.sh [MACHINE...]      default: aarch64 riscv64 x86_64
+# exit:  0 all were found, 1 some were not, 2 bad usage
+set -eu
+cd "$(dirname "$0")/../.."
+
+out=build/oracle/mistakes
+passed=0 failed=0 skipped=0
+
+# MACHINE | EMULATOR | FILE | WRONG BIT (sed) | FORMATS
+list() {
+    cat <<'END'
+aarch64|aarch64-max|arm.h|s/define ARM_S2_R FMT_BIT(6)/define ARM_S2_R FMT_BIT(11)/|arm-s2-39 arm-s2-40 arm-s2-43 arm-s2-48
+aarch64|aarch64-max|arm.h|s/define ARM_S1_USER FMT_BIT(6)/define ARM_S1_USER FMT_BIT(58)/|arm-s1-39 arm-s1-48
+aarch64|aarch64-max|arm.h|s/ARM_S2_NC = 5/ARM_S2_NC = 4/|arm-s2-39 arm-s2-40 arm-s2-43 arm-s2-48
+riscv64|riscv64|riscv.h|s/define RISCV_U FMT_BIT(4)/define RISCV_U FMT_BIT(5)/|riscv-sv39x4 riscv-sv48x4 riscv-sv57x4
+riscv64|riscv64|riscv.h|s/define RISCV_NAPOT_64K FMT_BIT(13)/define RISCV_NAPOT_64K FMT_BIT(12)/|riscv-sv39x4 riscv-sv39 riscv-sv48 riscv-sv57
+x86_64|x86_64-4|x86.h|s/define X86_NX FMT_BIT(63)/define X86_NX FMT_BIT(58)/|x86-pt4 x86-npt4
+x86_64|x86_64-5|x86.h|s/define X86_NX FMT_BIT(63)/define X86_NX FMT_BIT(59)/|x86-pt5 x86-npt5
+x86_64|bochs-vmx|ept.h|s/EPT_WB = 6/EPT_WB = 2/|x86-ept4
+END
+}
+
+[ $# -gt 0 ] || set -- aarch64 riscv64 x86_64
+wanted=" $* "
+
+try() { # try MACHINE EMULATOR FILE WRONG FORMATS
+    rm -rf "$out/src"
+    mkdir -p "$out"
+    cp -r src "$out/src"
+    sed -i "$4" "$out/src/format/$3"
+    if cmp -s "src/format/$3" "$out/src/format/$3"; then
+        failed=$((failed + 1))
+        echo "FAIL $3: $4: there is no such line any more"
+        return
+    fi
+    if ! tests/oracle/run.sh --build "$out/$1" "$out/src" "$1" >"$out/log" 2>&1; then
+        failed=$((failed + 1))
+        echo "FAIL $3: $4: does not build, see $out/log"
+        return
+    fi
+    ALONE=1 LIMIT=${LIMIT:-120} tests/oracle/run.sh --emulate "$out/$1" "$2" 8 240 >"$out/log" 2>&1 || true
+    for format in $5; do
+        line=$(tr -d '\r' <"$out/log" | grep "^oracle $format: .* disagreements" || true)
+        case $line in
+        '' | *' 0 disagreements') failed=$((failed + 1)); echo "FAIL $4: not found: ${line:-no answer for $format}" ;;
+        *) passed=$((passed + 1)); echo "ok   $4: $line" ;;
+        esac
+    done
+}
+
+mkdir -p "$out"
+list >"$out/list"
+while IFS='|' read -r machine emulator file wrong formats <&3; do
+    case $wanted in *" $machine "*) ;; *) continue ;; esac
+    if ! command -v "qemu-system-$machine" >/dev/null 2>&1; then
+        skipped=$((skipped + 1))
+        echo "skip $wrong: no emulator"
+        continue
+    fi
+    try "$machine" "$emulator" "$file" "$wrong" "$formats"
+done 3<"$out/list"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
