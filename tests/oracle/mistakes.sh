@@ -57,9 +57,11 @@ mkdir -p "$out"
 list >"$out/list"
 while IFS='|' read -r machine emulator file wrong formats <&3; do
     case $wanted in *" $machine "*) ;; *) continue ;; esac
-    if ! command -v "qemu-system-$machine" >/dev/null 2>&1; then
+    program=qemu-system-$machine
+    case $emulator in bochs-*) program=bochs ;; esac
+    if ! command -v "$program" >/dev/null 2>&1; then
         skipped=$((skipped + 1))
-        echo "skip $wrong: no emulator"
+        echo "skip $wrong: no emulator ($program)"
         continue
     fi
     try "$machine" "$emulator" "$file" "$wrong" "$formats"
