@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Watchers: told of what goes, once an operation, before it is anybody else's, and never after they were taken off. */
+#define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
