@@ -101,6 +101,18 @@ struct mapping {
     unsigned device_page;
 };
 
+/* One that the kind can have. */
+static enum aspace_fork_policy pick_fork(struct model *m, enum aspace_kind kind)
+{
+    static const enum aspace_fork_policy owned[] = {ASPACE_FORK_COW, ASPACE_FORK_COPY, ASPACE_FORK_DROP,
+                                                    ASPACE_FORK_WIPE, ASPACE_FORK_REFUSE};
+    static const enum aspace_fork_policy others[] = {ASPACE_FORK_COW, ASPACE_FORK_SHARE, ASPACE_FORK_DROP,
+                                                     ASPACE_FORK_REFUSE};
+    bool owns = kind == ASPACE_KIND_LAZY || kind == ASPACE_KIND_EAGER;
+
+    return owns ? owned[pick(m, 5)] : others[pick(m, 4)];
+}
+
 static struct mapping pick_mapping(struct model *m, struct range r)
 {
     struct mapping q = {.range = r};
@@ -109,7 +121,7 @@ static struct mapping pick_mapping(struct model *m, struct range r)
     if (q.request.kind <= ASPACE_KIND_LAZY || q.request.kind == ASPACE_KIND_ROM) {
         q.request.attr = pick_attr(m); /* of memory: others have none */
     }
-    q.request.fork = (enum aspace_fork_policy)pick(m, 6);
+    q.request.fork = pick_fork(m, q.request.kind);
     q.request.max_rights = q.request.rights | (pick(m, 2) ? 15 : 0);
     q.request.cookie = ++m->next_cookie;
     q.request.max_leaf_level = pick(m, 4) == 0;

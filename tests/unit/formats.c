@@ -100,7 +100,7 @@ static uint64_t expect_leaf_bits(const struct fmt *F, unsigned level, uint32_t f
                (features & ASPACE_FEAT_GLOBAL ? 0x20 : 0) |
                (features & ASPACE_FEAT_SVNAPOT && level == 0 ? UINT64_C(1) << 63 | 0xf << 10 : 0);
     case FMT_LOONGARCH:
-        return UINT64_C(0x6000000000000000) | (level ? 0x5ff : 0x5bf) |
+        return UINT64_C(0x6000000000000000) | (level ? 0x3ff : 0x3bf) |
                ((features & ASPACE_FEAT_GLOBAL) ? (level ? 0x1000 : 0x40) : 0);
     case FMT_TOY: return UINT64_C(0x3ff0000000000001);
     }
@@ -524,7 +524,7 @@ static const struct golden goldens[] = {
     {&constant_RISCV_SV39, ASPACE_FEAT_AD, 0, ASPACE_RX | ASPACE_U, ASPACE_ATTR_NORMAL, 0x1000, 0x41b},
     {&constant_RISCV_SV48X4, ASPACE_FEAT_SVPBMT, 1, ASPACE_RW, ASPACE_ATTR_DEVICE, 0x200000,
      UINT64_C(0x40000000000800d7)},
-    {&constant_LOONGARCH_S1, 0, 0, ASPACE_RW | ASPACE_U, ASPACE_ATTR_NORMAL, 0x1000, UINT64_C(0x400000000000159f)},
+    {&constant_LOONGARCH_S1, 0, 0, ASPACE_RW | ASPACE_U, ASPACE_ATTR_NORMAL, 0x1000, UINT64_C(0x400000000000139f)},
     {&constant_LOONGARCH_S1, 0, 1, ASPACE_RX, ASPACE_ATTR_WC, 0x200000, 0x2000e1},
     {&constant_X86_PT4, ASPACE_FEAT_GLOBAL, 0, ASPACE_RWX, ASPACE_ATTR_NORMAL, 0x1000, 0x1163},
     {&constant_ARM_S1_39, ASPACE_FEAT_GLOBAL, 0, ASPACE_RW, ASPACE_ATTR_DEVICE, 0x1000, UINT64_C(0x0068000000001707)},
