@@ -321,6 +321,7 @@ static void out_of_memory_in_copy(struct env *env)
     CHECK_ERROR(aspace_write(env->space, va, &value, 8, NULL), ASPACE_E_NO_MEMORY);
     arena_fail_nth(&env->machine.arena, 0);
     snapshot_same(env, before, "after a copy without memory");
+    snapshot_free(before);
     poke(env, va, 2);
     CHECK_EQ(clone_peek(env, &child, va), 100);
     drop_clone(env, &child);

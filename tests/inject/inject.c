@@ -47,6 +47,22 @@ static void check_unchanged(struct env *env, const struct operation *operation, 
     audit(env);
 }
 
+/* Kept here, since an operation may find that the test is not for this space, and not return. */
+static struct snapshot *taken;
+
+static void drop_snapshot(void)
+{
+    snapshot_free(taken);
+    taken = NULL;
+}
+
+static struct snapshot *take_snapshot(struct env *env)
+{
+    drop_snapshot();
+    taken = snapshot_take(env);
+    return taken;
+}
+
 /* One attempt in a fresh space. True if the failure was reached: not every failure is one that was ordered. */
 static bool attempt(struct env *env, const struct operation *operation, enum pattern pattern, uint64_t n)
 {
@@ -55,7 +71,7 @@ static bool attempt(struct env *env, const struct operation *operation, enum pat
         operation->prepare(env);
     }
     aspace_trim(env->host);
-    struct snapshot *before = snapshot_take(env);
+    struct snapshot *before = take_snapshot(env);
     struct arena_counts counts = ledger(env);
     arm(env, pattern, n);
     int error = operation->run(env);
@@ -75,7 +91,7 @@ static bool attempt(struct env *env, const struct operation *operation, enum pat
             check_unchanged(env, operation, before, counts.data);
         }
     }
-    snapshot_free(before);
+    drop_snapshot();
     audit(env);
     return fired;
 }
@@ -125,7 +141,7 @@ static void inject_create(struct env *env)
 
 static void inject_reserve(struct env *env)
 {
-    struct snapshot *before = snapshot_take(env);
+    struct snapshot *before = take_snapshot(env);
 
     for (uint64_t n = 1; n < 100; n++) {
         struct arena_counts counts = ledger(env);
@@ -140,7 +156,7 @@ static void inject_reserve(struct env *env)
             break;
         }
     }
-    snapshot_free(before);
+    drop_snapshot();
 }
 
 static const struct test own_tests[] = {

@@ -367,13 +367,13 @@ static void drop_beside(struct aspace *space)
 /* The copies of records that a failed fork made die while the child is emptied; nobody may look for them there. */
 static void failed_fork_forgets_its_records(struct env *env)
 {
-    struct aspace *child = beside(env);
     struct aspace_area area;
     unsigned top = env->levels - 1;
 
     if (at(env, top, 2) + env->span[top] > env->end) {
         test_skip("the space has fewer than three slots in its root");
     }
+    struct aspace *child = beside(env);
     for (unsigned n = 0; n < 3; n++) {
         struct aspace_map m = request(ASPACE_KIND_TRAP, at(env, top, n), env->span[top], env->rw);
         m.cookie = n + 1;
