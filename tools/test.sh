@@ -34,7 +34,7 @@ count() { # count PASSED FAILED SKIPPED
 cat >"$logs/run-one" <<'EOF'
 #!/bin/sh
 # run-one LOG TALLY EMULATOR PROGRAM [PART]
-log=$1.$(basename "$4")${5:+.${5%/}} tally=$2
+log=$1.$(basename "$4")${5:+.$(printf '%s' "$5" | tr -d /)} tally=$2
 status=0
 begin=$(date +%s)
 timeout -k 5 900 $3 "$4" ${5:+"$5"} >"$log" 2>&1 || status=$?
@@ -106,20 +106,36 @@ explain() { # explain LOG...
     [ $# -eq 0 ]
 }
 
-# Builds a configuration and runs its test programs, two at a time.
-programs() { # programs CONFIGURATION
-    tools/build.sh "$1" tests || return 1
-    list=$(find "build/$1/tests" -type f -perm -u+x | sort)
-    [ -n "$list" ] || { echo "no test program was built"; return 1; }
-    # shellcheck disable=SC2086,SC2046
-    explain $(printf '%s\n' $list | xargs -P 2 -I '{}' "$logs/run-one" "$logs/$name" "$tally" "" '{}')
+# Lines of PROGRAM [VARIANT]: what runs each test in each variant of each format does so in these variants only.
+in_variants() { # in_variants PROGRAMS VARIANT...
+    list=$1
+    shift
+    for one in $list; do
+        case $one in
+        */conformance | */inject) for variant in "${@-}"; do echo "$one $variant"; done ;;
+        *) echo "$one" ;;
+        esac
+    done
 }
 
-# The conformance suite of another architecture, a test at a time, so that both processors have something to do.
+# Builds a configuration and runs its test programs, two at a time. One configuration goes through all variants; the
+# others share them.
+programs() { # programs CONFIGURATION [VARIANT...]
+    configuration=$1
+    shift
+    tools/build.sh "$configuration" tests || return 1
+    list=$(find "build/$configuration/tests" -type f -perm -u+x | sort)
+    [ -n "$list" ] || { echo "no test program was built"; return 1; }
+    # shellcheck disable=SC2046
+    explain $(in_variants "$list" "$@" | xargs -L 1 -P 2 "$logs/run-one" "$logs/$name" "$tally" "")
+}
+
+# The conformance suite of another architecture, with all features of each format, a format at a time, so that both
+# processors have something to do.
 emulated() { # emulated ARCHITECTURE
     tools/build.sh "$1" conformance-conformance || return 1
     program=build/$1/tests/conformance/conformance
-    list=$("qemu-$1" "$program" --list | sed 's|/.*|/|' | sort -u)
+    list=$("qemu-$1" "$program" --list | sed -n 's|.*\(/.*+all\)$|\1|p' | sort -u)
     [ -n "$list" ] || { echo "no test in $program"; return 1; }
     # shellcheck disable=SC2086,SC2046
     explain $(printf '%s\n' $list | xargs -P 2 -I '{}' "$logs/run-one" "$logs/$name" "$tally" "qemu-$1" "$program" '{}')
@@ -264,9 +280,9 @@ echo "test: packages: there"
 step layers tools/check-layers.sh
 step style tools/check-style.sh
 step gcc programs gcc
-step clang programs clang
-step gcc-san programs gcc-san
-step clang-san programs clang-san
+step clang programs clang +all +4k
+step gcc-san programs gcc-san +all +ad +contig +napot
+step clang-san programs clang-san +encrypt +top +2m
 step race-tsan race_tsan
 step race-helgrind race_helgrind
 ahead models models
