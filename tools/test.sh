@@ -112,7 +112,7 @@ in_variants() { # in_variants PROGRAMS VARIANT...
     shift
     for one in $list; do
         case $one in
-        */conformance | */inject) for variant in "${@-}"; do echo "$one $variant"; done ;;
+        */conformance | */inject) for variant in "${@-}"; do echo "$one${variant:+ $variant}"; done ;;
         *) echo "$one" ;;
         esac
     done
