@@ -1,112 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Forks, and pages that are shared until they are written: the scenarios about them, and what the header says. */
-#include <stdlib.h>
-#include <string.h>
-
 #include <aspace/fork.h>
 #include <aspace/object.h>
+#include <aspace/pin.h>
+#include <aspace/ticket.h>
 
-#include "suites.h"
-
-/* Another space of the same machine. While it is swapped in, all of env is about it. */
-struct clone {
-    struct aspace *space;
-    struct sim_space sim_space;
-    struct aspace_config config;
-    bool entered[8];
-};
-
-static void swap(struct env *env, struct clone *clone)
-{
-    struct clone now = {.space = env->space, .sim_space = env->sim_space, .config = env->config};
-
-    memcpy(now.entered, env->entered, sizeof(now.entered));
-    env->space = clone->space;
-    env->sim_space = clone->sim_space;
-    env->config = clone->config;
-    memcpy(env->entered, clone->entered, sizeof(now.entered));
-    *clone = now;
-    if (env->sim_space.config) {
-        env->sim_space.config = &env->config;
-    }
-    if (clone->sim_space.config) {
-        clone->sim_space.config = &clone->config;
-    }
-}
-
-/* Empty, with a tag of its own. */
-static void make_clone(struct env *env, struct clone *clone, unsigned n)
-{
-    memset(clone, 0, sizeof(*clone));
-    clone->config = env->config;
-    clone->config.tag = env->config.tag + n;
-    clone->space = aligned_alloc(ASPACE_CACHE_LINE, (aspace_bytes(env->host) + 63) / 64 * 64);
-    CHECK(clone->space);
-    CHECK_OK(aspace_create(clone->space, env->host, &clone->config));
-    clone->sim_space = env->sim_space;
-    aspace_linux_describe(clone->space, &clone->config, &clone->sim_space);
-}
-
-static void drop_clone(struct env *env, struct clone *clone)
-{
-    swap(env, clone);
-    for (unsigned n = 0; n < env->cpus; n++) {
-        if (env->entered[n]) {
-            cpu_leave(env, n);
-        }
-    }
-    audit(env);
-    CHECK_OK(aspace_destroy(env->space));
-    swap(env, clone);
-    free(clone->space);
-}
-
-static void fork_clone(struct env *env, struct clone *clone)
-{
-    make_clone(env, clone, 1);
-    CHECK_OK(aspace_fork(env->space, clone->space));
-    audit(env);
-    swap(env, clone);
-    audit(env);
-    swap(env, clone);
-}
-
-static uint64_t clone_peek(struct env *env, struct clone *clone, uint64_t va)
-{
-    swap(env, clone);
-    uint64_t value = peek(env, va);
-    swap(env, clone);
-    return value;
-}
-
-static void clone_poke(struct env *env, struct clone *clone, uint64_t va, uint64_t value)
-{
-    swap(env, clone);
-    poke(env, va, value);
-    audit(env);
-    swap(env, clone);
-}
-
-static uint64_t clone_pa(struct env *env, struct clone *clone, uint64_t va)
-{
-    swap(env, clone);
-    uint64_t pa = walk(env, va).pa;
-    swap(env, clone);
-    return pa;
-}
-
-/* `pages` small ones, written with 100, 101 and so on, and as many unfilled behind. */
-static uint64_t lazy_pages(struct env *env, unsigned pages)
-{
-    struct aspace_map m = request(ASPACE_KIND_LAZY, env->base, 2 * pages * PAGE, env->rw);
-
-    m.max_leaf_level = 1;
-    CHECK_OK(aspace_map(env->space, &m, NULL));
-    for (unsigned i = 0; i < pages; i++) {
-        poke(env, env->base + i * PAGE, 100 + i);
-    }
-    return env->base;
-}
+#include "clone.h"
 
 /* The space begins anew on a host that is set up otherwise. */
 static void new_host(struct env *env, const struct aspace_host_config *special)
@@ -506,6 +405,103 @@ static void objects_without_memory(struct env *env)
     drop_clone(env, &child);
 }
 
+/* 24: a page that is being fetched when its space is forked arrives in the parent; the child has it to fetch yet. */
+static enum aspace_fault_result fetch_later(const struct aspace_fill *fill, struct aspace_page *page)
+{
+    (void)fill;
+    (void)page;
+    return ASPACE_FAULT_NEEDS_IO;
+}
+
+static void give_frame_back(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned order)
+{
+    struct env *env = ctx;
+
+    (void)offset;
+    env->machine.hal->free(&env->machine, pa, order);
+}
+
+static void fork_during_a_fault(struct env *env)
+{
+    static const struct aspace_backend backend = {"later", .fill = fetch_later, .release = give_frame_back};
+    struct aspace_map m = request(ASPACE_KIND_CUSTOM, env->base, 2 * PAGE, env->rw);
+    struct aspace_ticket parents = {0}, childs = {0};
+    struct clone child;
+
+    m.backend = &backend;
+    m.backend_ctx = env;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    CHECK_FAULT(aspace_fault_try(env->space, m.va, ASPACE_W, 0, &parents, NULL), ASPACE_FAULT_NEEDS_IO);
+    fork_clone(env, &child);
+    aspace_pa_t pa = env->machine.hal->alloc(&env->machine, 0, ASPACE_ALLOC_ZERO);
+    CHECK_OK(aspace_fault_complete(&parents, pa));
+    CHECK_EQ(walk(env, m.va).pa, pa);
+    swap(env, &child);
+    expect_absent(env, m.va);
+    CHECK_FAULT(aspace_fault_try(env->space, m.va, ASPACE_W, 0, &childs, NULL), ASPACE_FAULT_NEEDS_IO);
+    aspace_pa_t other = env->machine.hal->alloc(&env->machine, 0, ASPACE_ALLOC_ZERO);
+    CHECK_OK(aspace_fault_complete(&childs, other));
+    CHECK_EQ(walk(env, m.va).pa, other);
+    swap(env, &child);
+    drop_clone(env, &child);
+    CHECK_EQ(walk(env, m.va).pa, pa);
+}
+
+/* 37: the child gets a copy at once; what the device writes the parent sees, and only it. */
+static void pinned_page(struct env *env)
+{
+    uint64_t va = lazy_pages(env, 2);
+    aspace_pa_t frame;
+    struct clone child;
+
+    CHECK_OK(aspace_pin(env->space, va, PAGE, ASPACE_RW, &frame));
+    fork_clone(env, &child);
+    CHECK(clone_pa(env, &child, va) != frame);
+    CHECK_EQ(clone_pa(env, &child, va + PAGE), walk(env, va + PAGE).pa);
+    *(uint64_t *)aspace_phys_to_virt(frame) = 77; /* the device */
+    CHECK_EQ(peek(env, va), 77);
+    CHECK_EQ(clone_peek(env, &child, va), 100);
+    poke(env, va, 78);
+    CHECK_EQ(walk(env, va).pa, frame);
+    CHECK_EQ(counters(env).cow_copies, 0);
+    CHECK_OK(aspace_unpin(env->space, va, PAGE, &frame));
+    drop_clone(env, &child);
+}
+
+/* 41: each page of a range is released by its own rule, once. */
+static void every_sort_of_page(struct env *env)
+{
+    static struct aspace_anon anon; /* outlives the test: the space is destroyed after it */
+    uint64_t big = env->span[1], va = at(env, 1, 1);
+    struct clone child;
+
+    CHECK_OK(aspace_anon_init(&anon, env->host, 2 * PAGE, 0));
+    do_map(env, ASPACE_KIND_EAGER, va, big, env->rw); /* large where the format lets it be */
+    struct aspace_map m = request(ASPACE_KIND_LAZY, va - 2 * PAGE, 2 * PAGE, env->rw);
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    poke(env, va - 2 * PAGE, 1); /* counted after the fork; its neighbour stays unfilled */
+    m = request(ASPACE_KIND_PRIVATE, va + big, 2 * PAGE, env->rw);
+    m.object = &anon.object;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    CHECK_EQ(peek(env, m.va), 0);                                             /* the object's */
+    poke(env, m.va + PAGE, 2);                                                /* a copy */
+    do_linear(env, va + big + 3 * PAGE, PAGE, env->rw, device_pa(env, PAGE)); /* behind a hole */
+    fork_clone(env, &child);
+    poke(env, va - 2 * PAGE, 3); /* unique again: another frame */
+    aspace_trim(env->host);
+    uint64_t data = ledger(env).data;
+    CHECK_OK(aspace_unmap(env->space, va - 2 * PAGE, big + 6 * PAGE));
+    CHECK_OK(aspace_unmap(env->space, va - 2 * PAGE, big + 6 * PAGE));
+    aspace_trim(env->host);
+    CHECK_EQ(ledger(env).data, data - 1); /* all else is the child's too, or the object's */
+    CHECK_EQ(clone_peek(env, &child, va - 2 * PAGE), 1);
+    CHECK_EQ(clone_peek(env, &child, va + big + PAGE), 2);
+    drop_clone(env, &child);
+    aspace_trim(env->host);
+    CHECK_EQ(ledger(env).data, 2); /* the object's pages */
+    aspace_object_put(&anon.object);
+}
+
 /* 38 */
 static void protect_shared_pages(struct env *env)
 {
@@ -825,6 +821,9 @@ static const struct test tests[] = {
     {"s35_fork_without_memory", fork_without_memory, 0},
     {"s36_objects", objects, 0},
     {"fork_objects_without_memory", objects_without_memory, 0},
+    {"s24_fork_during_a_fault", fork_during_a_fault, 0},
+    {"s37_pinned_page", pinned_page, 0},
+    {"s41_every_sort_of_page", every_sort_of_page, 0},
     {"s38_protect_shared_pages", protect_shared_pages, 0},
     {"s39_policies", policies, 0},
 };
