@@ -103,7 +103,8 @@ bool aspace_object_evict(struct aspace_object *object, uint64_t offset, uint64_t
 
 /* Before pages are written back: take the write right from them, and the dirty flag, wherever they are mapped shared.
  * Returns whether one was dirty. A write after that is announced by `get` with ASPACE_W; one before is in the
- * contents. So who marks pages as clean, calls this, and then writes their contents, loses none. */
+ * contents. So who marks pages as clean, calls this, and then writes their contents, loses none. The flag is the leaf's
+ * own, which a dirty log (dirty.h) takes too: a page of a space with one may be told to the one or the other only. */
 bool aspace_object_clean(struct aspace_object *object, uint64_t offset, uint64_t size);
 
 /* ------------------------------------------------------------------------------------- objects that the library has */
