@@ -77,7 +77,7 @@ static bool breaks(const struct op *op)
 
 aspace_pa_t op_leaf_pa(const struct op *op, const struct node *n, unsigned i, uint64_t e)
 {
-    return fmt_present(op->F, n->level, e) ? fmt_output(op->F, op->C, n->level, e, i) : slot_parked_pa(op->F, e);
+    return slot_frame(op->F, op->C, n->level, e, i);
 }
 
 static void fill_split(struct op *op, struct node *child, uint64_t e)

@@ -110,7 +110,7 @@ static bool find_spot(struct cow *c, struct spot *s)
     s->v = node_value(s->n, s->i);
     s->area = value_area(pt->host, s->v);
     s->soft = slot_soft(pt->F, s->n->level, s->e);
-    s->pa = kind == SLOT_LEAF ? fmt_output(pt->F, &pt->C, s->n->level, s->e, s->i) : slot_parked_pa(pt->F, s->e);
+    s->pa = slot_frame(pt->F, &pt->C, s->n->level, s->e, s->i);
     if (!(VALUE_RIGHTS(s->v) & ASPACE_W) || s->area->flags & AREA_ROM)
         return false;
     if (kind == SLOT_LEAF && fmt_leaf_rights(pt->F, &pt->C, s->e) & ASPACE_W)

@@ -74,11 +74,6 @@ static void forget_twins(struct pt_fork *f)
 
 /* ----------------------------------------------------------------------------------------------------------- slots */
 
-static aspace_pa_t slot_pa(const struct pt *pt, unsigned level, uint64_t e, unsigned i)
-{
-    return fmt_present(pt->F, level, e) ? fmt_output(pt->F, &pt->C, level, e, i) : slot_parked_pa(pt->F, e);
-}
-
 /* The parent's leaf without the write right, and marked. Returns what it has become. */
 static uint64_t protect(struct pt_fork *f, const struct stretch *s, unsigned i, uint64_t e)
 {
@@ -126,7 +121,7 @@ static int copy_frame(struct pt_fork *f, unsigned level, value_t v, uint64_t *e,
 static int share_slot(struct pt_fork *f, const struct stretch *s, unsigned i, uint64_t e)
 {
     unsigned level = s->from->level, order = level_order(f->child->F, level);
-    aspace_pa_t pa = slot_pa(f->parent, level, e, i);
+    aspace_pa_t pa = slot_frame(f->parent->F, &f->parent->C, level, e, i);
     if (!pt_account_frames(f->child, (int64_t)1 << order))
         return ASPACE_E_QUOTA;
     int rc = shares_prepare(f->parent->host, pa);
@@ -313,7 +308,7 @@ static int unshare_slot(struct pt_fork *f, struct node *n, unsigned i)
     if ((kind != SLOT_LEAF && kind != SLOT_PARKED) || !(slot_soft(pt->F, n->level, e) & SOFT_COUNTED))
         return ASPACE_E_OK;
     value_t v = node_value(n, i);
-    aspace_pa_t pa = slot_pa(pt, n->level, e, i);
+    aspace_pa_t pa = slot_frame(pt->F, &pt->C, n->level, e, i);
     if (value_area(pt->host, v)->fork != ASPACE_FORK_COPY && !pins_any(pt->host, pa, level_order(pt->F, n->level)))
         return ASPACE_E_OK;
     int rc = copy_frame(f, n->level, v, &e, pa);

@@ -27,8 +27,7 @@ static uint64_t own_leaf(const struct op *op, const struct zeroed *z, aspace_pa_
 static void give_up_old(struct op *op, const struct zeroed *z)
 {
     unsigned soft = slot_soft(op->F, 0, z->e);
-    bool present = fmt_present(op->F, 0, z->e);
-    aspace_pa_t pa = present ? fmt_output(op->F, op->C, 0, z->e, z->i) : slot_parked_pa(op->F, z->e);
+    aspace_pa_t pa = slot_frame(op->F, op->C, 0, z->e, z->i);
     if (area_frame_owner(z->area, soft) == FRAME_BACKEND) {
         gather_custom(&op->g, z->area, (z->va - z->area->va_base) >> 12, pa, 0);
         seam_add(&z->area->pages, 1); /* the release takes one back, but the page stays mapped */

@@ -351,7 +351,7 @@ static enum aspace_fault_result upgrade(struct fault *f, const struct area *area
     struct aspace_page page;
     uint32_t rights = VALUE_RIGHTS(v);
     bool parked = f->w.kind == SLOT_PARKED;
-    aspace_pa_t pa = parked ? slot_parked_pa(pt->F, f->w.e) : fmt_output(pt->F, &pt->C, f->w.level, f->w.e, f->w.index);
+    aspace_pa_t pa = slot_frame(pt->F, &pt->C, f->w.level, f->w.e, f->w.index);
     enum aspace_fault_result r = ask_backend(f, area, f->w.level, rights, &page);
     if (r != ASPACE_FAULT_DONE)
         return answer(f, area, r);

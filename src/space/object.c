@@ -219,7 +219,7 @@ enum aspace_fault_result object_upgrade(const struct object_fault *k)
 {
     const struct pt *pt = k->pt;
     bool present = fmt_present(pt->F, 0, k->e);
-    aspace_pa_t pa = present ? fmt_output(pt->F, &pt->C, 0, k->e, k->index) : slot_parked_pa(pt->F, k->e);
+    aspace_pa_t pa = slot_frame(pt->F, &pt->C, 0, k->e, k->index);
     struct asked a;
     enum aspace_fault_result r = ask(k, &a, 0);
     if (r != ASPACE_FAULT_DONE)
