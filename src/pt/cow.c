@@ -131,6 +131,7 @@ static void let_write(struct cow *c, struct spot *s)
         new = log_grant(c->pt, c->va, s->n->level, s->e, VALUE_RIGHTS(s->v));
     while (!slot_cas(s->slot, &s->e, new));
     op_clean(&c->op, s->slot, 1);
+    c->changed = true;
 }
 
 /* What the slot becomes with a frame that only it maps. */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include <aspace/dirty.h>
 #include <aspace/fork.h>
 
 #include "../harness.h"
@@ -494,7 +495,21 @@ static void no_writable_segments_in_a_fork(struct env *env)
     drop_beside(child);
 }
 
+/* A write fault that gives back the right which a dirty log withheld has done something: it is not spurious. */
+static void right_given_back_is_not_spurious(struct env *env)
+{
+    struct aspace_dirty_config config = {.mode = ASPACE_DIRTY_WRITE_PROTECT};
+
+    do_map(env, ASPACE_KIND_LAZY, env->base, PAGE, env->rw);
+    touch(env, env->base, ASPACE_R);
+    CHECK_OK(aspace_dirty_start(env->space, &config));
+    CHECK_FAULT(aspace_fault(env->space, env->base, ASPACE_W, NULL), ASPACE_FAULT_DONE);
+    CHECK_FAULT(aspace_fault(env->space, env->base, ASPACE_W, NULL), ASPACE_FAULT_SPURIOUS);
+    CHECK_OK(aspace_dirty_stop(env->space));
+}
+
 static const struct test tests[] = {
+    {"right_given_back_is_not_spurious", right_given_back_is_not_spurious, 0},
     {"failed_fork_forgets_its_records", failed_fork_forgets_its_records, 0},
     {"parent_stands_still_between_steps", parent_stands_still_between_steps, NEEDS_PLAIN},
     {"a_frame_is_shared_by_two_at_least", a_frame_is_shared_by_two_at_least, NEEDS_PLAIN},
