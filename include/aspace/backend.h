@@ -47,7 +47,9 @@ struct aspace_backend {
     void (*release)(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned order);
 
     /* A page that fill supplied was written through a mapping that is no more: called before `release`. Where hardware
-     * keeps no dirty flags, for every page that could have been written. NULL: nobody needs to know. */
+     * keeps no dirty flags, for every page that could have been written. Also when a dirty log (dirty.h) takes the
+     * flag of a page, which stays mapped and may be told again: then with a page table locked, so this must neither
+     * block nor call the library. NULL: nobody needs to know. */
     void (*dirty)(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned order);
 
     /* A fork is about to map, in the child, what area_id maps in the parent, with the same ctx: as child_id, for which

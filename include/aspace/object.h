@@ -48,8 +48,9 @@ struct aspace_object_ops {
     void (*put)(struct aspace_object *object, uint64_t offset, aspace_pa_t pa);
 
     /* The page was written through a shared mapping that is no more: called before `put`, and not for what evict and
-     * clean tell by themselves. Where hardware keeps no dirty flags, for each page that could be written. May be
-     * NULL. */
+     * clean tell by themselves. Where hardware keeps no dirty flags, for each page that could be written. Also when a
+     * dirty log (dirty.h) takes the flag of a page, which stays mapped and may be told again: then with a page table
+     * locked, so this must neither block nor call the library. May be NULL. */
     void (*dirty)(struct aspace_object *object, uint64_t offset, aspace_pa_t pa);
 
     /* Make [offset, offset + size) read zero, without giving up pages that are mapped: aspace_discard_zero of a shared
@@ -103,8 +104,8 @@ bool aspace_object_evict(struct aspace_object *object, uint64_t offset, uint64_t
 
 /* Before pages are written back: take the write right from them, and the dirty flag, wherever they are mapped shared.
  * Returns whether one was dirty. A write after that is announced by `get` with ASPACE_W; one before is in the
- * contents. So who marks pages as clean, calls this, and then writes their contents, loses none. The flag is the leaf's
- * own, which a dirty log (dirty.h) takes too: a page of a space with one may be told to the one or the other only. */
+ * contents. So who marks pages as clean, calls this, and then writes their contents, loses none. In a space with a
+ * dirty log (dirty.h) the flag stays for the log's harvest; until that the page may be called dirty once more. */
 bool aspace_object_clean(struct aspace_object *object, uint64_t offset, uint64_t size);
 
 /* ------------------------------------------------------------------------------------- objects that the library has */

@@ -114,8 +114,7 @@ static inline enum frame_owner area_frame_owner(const struct area *area, unsigne
  * if it may have been. */
 static inline bool area_page_dirty(const struct fmt *F, const struct area *area, unsigned level, uint64_t e)
 {
-    bool dirty = fmt_present(F, level, e) ? fmt_dirty(F, e) : (e & SLOT_PARKED_D) != 0;
-    return dirty && area->max_rights & ASPACE_W && !(area->flags & AREA_PRIVATE);
+    return slot_dirty(F, level, e) && area->max_rights & ASPACE_W && !(area->flags & AREA_PRIVATE);
 }
 
 /* Rights of a leaf where the value says `rights`: a page that must be copied before it is written lacks one. */

@@ -61,7 +61,7 @@ uint64_t pt_with_frame(const struct pt *pt, unsigned level, value_t v, uint64_t 
     uint32_t rights = log_kept_rights(pt, level, e, area_leaf_rights(area, soft, VALUE_RIGHTS(v)));
     bool present = fmt_present(F, level, e);
     bool accessed = present ? fmt_accessed(F, e) : (e & SLOT_PARKED_A) != 0;
-    bool dirty = present ? fmt_dirty(F, e) : (e & SLOT_PARKED_D) != 0;
+    bool dirty = slot_dirty(F, level, e);
     if (!rights) {
         uint64_t state = e & SLOT_PARKED_STATE & ~(3ull << SLOT_PARKED_SOFT_SHIFT);
         return slot_parked(F, &pt->C, level, pa, state | (uint64_t)soft << SLOT_PARKED_SOFT_SHIFT);

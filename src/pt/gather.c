@@ -227,14 +227,19 @@ static inline void free_frame(struct freer *f, aspace_pa_t pa, unsigned order)
         freer_flush(f);
 }
 
+void backend_tell_dirty(const struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned order)
+{
+    if (area->backend->dirty)
+        area->backend->dirty(area->ctx, area->offset + (page_index << 12), pa, order);
+}
+
 static void release_custom(struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned how)
 {
-    uint64_t offset = area->offset + (page_index << 12);
     unsigned order = how & (GATHER_DIRTY - 1u);
-    if (how & GATHER_DIRTY && area->backend->dirty)
-        area->backend->dirty(area->ctx, offset, pa, order);
+    if (how & GATHER_DIRTY)
+        backend_tell_dirty(area, page_index, pa, order);
     if (area->backend->release)
-        area->backend->release(area->ctx, offset, pa, order);
+        area->backend->release(area->ctx, area->offset + (page_index << 12), pa, order);
 }
 
 static aspace_pa_t filled_pa(const struct pt *pt, const struct node *n, unsigned i, uint64_t e)

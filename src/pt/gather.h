@@ -83,6 +83,9 @@ static inline void gather_owned(struct gather *g, unsigned soft, aspace_pa_t pa,
 enum { GATHER_DIRTY = 1u << 6 };
 void gather_custom(struct gather *g, const struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned how);
 
+/* Tell the backend now that a page of its was written, which stays mapped. */
+void backend_tell_dirty(const struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned order);
+
 /* An unlinked table, the first address it translated, and with it all tables below; three words. */
 void gather_table(struct gather *g, struct node *n, aspace_va_t va);
 

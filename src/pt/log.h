@@ -37,6 +37,12 @@ static inline bool log_may_hide(const struct pt *pt)
     return UNLIKELY(seam_load(&pt->log.mode) == LOG_FAULTS);
 }
 
+/* Is the dirty flag of the page at va for the log to take? In a section: until it is left, no other log begins. */
+static inline bool log_wants_flag(const struct pt *pt, aspace_va_t va)
+{
+    return seam_load_acquire(&pt->log.mode) != LOG_OFF && va >= seam_load(&pt->log.va) && va < seam_load(&pt->log.end);
+}
+
 /* `leaf`, made of an entry with these flags. Where no hardware sets flags, those of a leaf with all rights are set. */
 static inline uint64_t log_with_flags(const struct pt *pt, uint64_t leaf, bool accessed, bool dirty)
 {

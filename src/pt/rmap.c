@@ -2,6 +2,7 @@
 /* From an object to its areas: the list, and taking pages back a leaf table at a time. */
 #include "pt/rmap.h"
 #include "pt/gate.h"
+#include "pt/log.h"
 #include "pt/op.h"
 #include "pt/pending.h"
 #include "pt/walk.h"
@@ -75,12 +76,13 @@ static void reserve(struct op *op)
     }
 }
 
-/* Take the write right and the dirty flag from a page of the object's. */
+/* Take the write right from a page of the object's, and the dirty flag, but for one that a log is to find. A TLB may
+ * have the right although the log took it from the leaf (L2). */
 static void clean_slot(struct op *op, struct node *n, unsigned i, const struct area *area, aspace_va_t va)
 {
     const struct fmt *F = op->F;
     uint64_t *slot = node_slots(n) + i, e = slot_load(slot), new;
-    bool present;
+    bool present, kept = log_wants_flag(op->pt, va);
     uint32_t rights;
     do {
         enum slot_kind kind = slot_kind(F, 0, e);
@@ -88,16 +90,15 @@ static void clean_slot(struct op *op, struct node *n, unsigned i, const struct a
             return;
         present = kind == SLOT_LEAF;
         rights = present ? fmt_leaf_rights(F, op->C, e) : SLOT_PARKED_RIGHTS(e);
-        new = e & ~((uint64_t)ASPACE_W << 56 | SLOT_PARKED_D);
         if (present && rights & ~(uint32_t)ASPACE_W)
             new = fmt_with_rights(F, op->C, 0, e, rights & ~(uint32_t)ASPACE_W);
-        else if (present)
-            new = slot_park(F, op->C, 0, e, i) & ~((uint64_t)ASPACE_W << 56 | SLOT_PARKED_D);
-        if (fmt_present(F, 0, new))
-            new = fmt_with_ad(F, new, fmt_accessed(F, e), false);
+        else
+            new = (present ? slot_park(F, op->C, 0, e, i) : e) & ~((uint64_t)ASPACE_W << 56);
+        if (!kept)
+            new = fmt_present(F, 0, new) ? fmt_with_ad(F, new, fmt_accessed(F, e), false) : new & ~SLOT_PARKED_D;
     } while (!slot_cas(slot, &e, new));
     op->dirty |= area_page_dirty(F, area, 0, e);
-    if (present && new != e)
+    if (present && (new != e || log_may_hide(op->pt)))
         gather_flush_range(&op->g, va, va + 4096, 0, 1);
 }
 

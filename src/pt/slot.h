@@ -128,6 +128,12 @@ static inline unsigned slot_soft(const struct fmt *F, unsigned level, uint64_t e
     return fmt_present(F, level, e) ? fmt_soft(F, e) : (unsigned)(e >> SLOT_PARKED_SOFT_SHIFT & 3u);
 }
 
+/* Of a LEAF or a PARKED slot: was it written since the flag was cleared? Where hardware does not tell: may it be? */
+static inline bool slot_dirty(const struct fmt *F, unsigned level, uint64_t e)
+{
+    return fmt_present(F, level, e) ? fmt_dirty(F, e) : (e & SLOT_PARKED_D) != 0;
+}
+
 /* BUSY that holds what a PARKED slot does. */
 static inline uint64_t slot_hold(uint64_t parked, uint64_t what)
 {

@@ -70,17 +70,16 @@ static uint64_t changed(const struct scan *s, const struct node *n, unsigned i, 
     return e;
 }
 
-/* A LEAF or PARKED slot, changed if `change`. Returns whether it was dirty; *flush, if a TLB may know it otherwise than
- * memory now: also where only the flag goes, as whoever took the right before may not have flushed yet. */
-static bool visit_slot(const struct scan *s, const struct node *n, unsigned i, bool change, bool *flush)
+/* A LEAF or PARKED slot, changed if `change`. Returns what it was; *flush, if a TLB may know it otherwise than memory
+ * now: also where only the flag goes, as whoever took the right before may not have flushed yet. */
+static uint64_t visit_slot(const struct scan *s, const struct node *n, unsigned i, bool change, bool *flush)
 {
-    const struct fmt *F = s->pt->F;
     uint64_t *slot = node_slots(n) + i, e = slot_load(slot), new;
     do
         new = change ? changed(s, n, i, e) : e;
     while (new != e && !slot_cas(slot, &e, new));
     *flush |= new != e && s->task == TAKE;
-    return fmt_present(F, n->level, e) ? fmt_dirty(F, e) : (e & SLOT_PARKED_D) != 0;
+    return e;
 }
 
 /* --------------------------------------------------------------------------------------------------------- telling */
@@ -113,13 +112,29 @@ static void tell_by_bitmap(struct pt *pt)
         seam_store_release(&rings->overflow, 1);
 }
 
+/* The flag that is taken may be a backend's only sign that a page of its was written. It is told before the lock is
+ * dropped: who takes the page from it then finds either the flag or a backend that knows. */
+static void tell_backend(const struct scan *s, const struct node *n, unsigned i, aspace_va_t va, uint64_t e)
+{
+    const struct pt *pt = s->pt;
+    const struct area *area = value_area(pt->host, node_value(n, i));
+    if (area_frame_owner(area, slot_soft(pt->F, n->level, e)) == FRAME_BACKEND &&
+        area_page_dirty(pt->F, area, n->level, e))
+        backend_tell_dirty(area, (va - area->va_base) >> 12, slot_frame(pt->F, &pt->C, n->level, e, i),
+                           level_order(pt->F, n->level));
+}
+
 /* A leaf, or a run of them, that begins at slot i and va. One that reaches out of the range is told and not changed. */
 static void visit_unit(struct scan *s, const struct node *n, unsigned i, unsigned members, aspace_va_t va)
 {
-    uint64_t bytes = members * slot_span(s->pt->F, n->level);
+    uint64_t span = slot_span(s->pt->F, n->level), bytes = members * span;
     bool whole = s->task != TAKE || (va >= s->lo && s->hi - va >= bytes), any = false, flush = false;
-    for (unsigned k = 0; k < members; k++)
-        any |= visit_slot(s, n, i + k, whole, &flush);
+    for (unsigned k = 0; k < members; k++) {
+        uint64_t e = visit_slot(s, n, i + k, whole, &flush);
+        any |= slot_dirty(s->pt->F, n->level, e);
+        if (s->task == TAKE && whole)
+            tell_backend(s, n, i + k, va + k * span, e);
+    }
     if (flush)
         gather_flush_range(&s->g, va, va + bytes, n->level, members);
     if (s->task == MARK && !any)
@@ -249,8 +264,8 @@ static int check_config(const struct aspace *s, const struct aspace_dirty_config
 
 static void set_log(struct pt *pt, const struct aspace_dirty_config *c)
 {
-    pt->log.va = c->size ? c->va : pt->base;
-    pt->log.end = c->size ? c->va + c->size : pt->end;
+    seam_store(&pt->log.va, c->size ? c->va : pt->base);
+    seam_store(&pt->log.end, c->size ? c->va + c->size : pt->end);
     seam_store(&pt->log.split, c->flags & ASPACE_DIRTY_SPLIT ? 1 : 0);
     for (unsigned i = 0; c->rings && i < pt->host->cpus; i++)
         c->rings[i].head = c->rings[i].tail = c->rings[i].overflow = 0;
@@ -290,7 +305,7 @@ int aspace_dirty_start(struct aspace *s, const struct aspace_dirty_config *confi
     }
     aspace_trace(dirty_start, s, config->va, config->size);
     set_log(pt, config);
-    seam_store(&pt->log.mode, config->mode == ASPACE_DIRTY_HARDWARE ? LOG_HARDWARE : LOG_FAULTS);
+    seam_store_release(&pt->log.mode, config->mode == ASPACE_DIRTY_HARDWARE ? LOG_HARDWARE : LOG_FAULTS);
     set_withheld(s, config->mode == ASPACE_DIRTY_HARDWARE ? 0 : ASPACE_W);
     scan_begin(&clear, pt, TAKE);
     scan_range(&clear, pt->log.va, pt->log.end);

@@ -230,10 +230,10 @@ enum aspace_fault_result object_upgrade(const struct object_fault *k)
         a.grant = k->need & ASPACE_W ? a.page.rights : 0;
         uint64_t leaf = present ? with_dirty(pt, fmt_with_rights(pt->F, &pt->C, 0, k->e, kept), kept)
                                 : make_leaf(k, a.page.rights, pa);
+        if (slot_dirty(pt->F, 0, k->e))
+            leaf = fmt_with_ad(pt->F, leaf, true, true);
         if (present)
             sync_icache(k, a.page.rights & ~had, pa);
-        else if (k->e & SLOT_PARKED_D)
-            leaf = fmt_with_ad(pt->F, leaf, true, true);
         r = install(k, &a, leaf) ? ASPACE_FAULT_DONE : OBJECT_AGAIN;
     } else {
         bool moved = seam_load(&a.object->sequence) != a.sequence || slot_load(k->slot) != k->e;
