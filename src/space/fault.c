@@ -6,6 +6,7 @@
  */
 #include <aspace/backend.h>
 
+#include "pt/frames.h"
 #include "pt/gate.h"
 #include "pt/log.h"
 #include "pt/pool.h"
@@ -38,24 +39,6 @@ static enum aspace_fault_result answer(const struct fault *f, const struct area 
         f->info->area_id = area->id;
     }
     return r;
-}
-
-static inline aspace_pa_t alloc_frame(struct pt *pt, unsigned order)
-{
-    if (!pt_account_frames(pt, (int64_t)1 << order))
-        return ASPACE_PA_NONE;
-    aspace_pa_t pa = pt_alloc_frame(pt, order, ASPACE_ALLOC_ZERO);
-    if (UNLIKELY(pa == ASPACE_PA_NONE) && !order && limbo_drain(pt->host) == 0)
-        pa = pt_alloc_frame(pt, order, ASPACE_ALLOC_ZERO);
-    if (UNLIKELY(pa == ASPACE_PA_NONE))
-        pt_account_frames(pt, -((int64_t)1 << order));
-    return pa;
-}
-
-static void free_frame(struct pt *pt, aspace_pa_t pa, unsigned order)
-{
-    pt->host->hal->free(pt->host->ctx, pa, order);
-    pt_account_frames(pt, -((int64_t)1 << order));
 }
 
 /* ------------------------------------------------------------------------------------------- installing, T1 and T2 */
@@ -93,8 +76,7 @@ static struct node *build_table(const struct fault *f, unsigned level, uint64_t 
     n->count = (uint16_t)end;
     n->n_segs = 1;
     n->segs[0] = (struct seg){0, (uint16_t)end, v};
-    if (UNLIKELY(pt->host->hal->dcache_clean != NULL))
-        pt->host->hal->dcache_clean(pt->host->ctx, node_slots(n), 4096);
+    pt_clean(pt, node_slots(n), 4096);
     return n;
 }
 
@@ -166,8 +148,8 @@ static uint64_t make_leaf(const struct fault *f, unsigned level, const struct ar
                           aspace_pa_t pa)
 {
     const struct pt *pt = f->pt;
-    if (rights & ASPACE_X && area->flags & AREA_CUSTOM && pt->host->hal->icache_sync)
-        pt->host->hal->icache_sync(pt->host->ctx, pa, slot_span(pt->F, level));
+    if (area->flags & AREA_CUSTOM)
+        pt_sync_icache(pt, rights, pa, slot_span(pt->F, level));
     return fmt_leaf(pt->F, &pt->C, level, log_new_rights(pt, rights), area->attr) | fmt_addr_bits(pt->F, pa);
 }
 
@@ -184,11 +166,12 @@ static enum aspace_fault_result fill_owned(struct fault *f, struct area *area, u
 {
     for (unsigned level = top_leaf_level(f, area);; level--) {
         unsigned order = level_order(f->pt->F, level);
-        aspace_pa_t pa = f->pt->C.leaf_levels >> level & 1 ? alloc_frame(f->pt, order) : ASPACE_PA_NONE;
+        bool may = f->pt->C.leaf_levels >> level & 1;
+        aspace_pa_t pa = may ? pt_take_frame(f->pt, order, ASPACE_ALLOC_ZERO) : ASPACE_PA_NONE;
         if (pa != ASPACE_PA_NONE) {
             enum aspace_fault_result r = install(f, level, make_leaf(f, level, area, rights, pa));
             if (r != ASPACE_FAULT_DONE)
-                free_frame(f->pt, pa, order);
+                pt_give_frame(f->pt, pa, order);
             return r;
         }
         if (!level)
@@ -483,11 +466,11 @@ static __attribute__((noinline)) void fault_around(struct pt *pt, aspace_va_t va
         uint64_t e = slot_load(slot + i);
         if (e != armed)
             break; /* not the same area, rights and kind */
-        aspace_pa_t pa = alloc_frame(pt, 0);
+        aspace_pa_t pa = pt_take_frame(pt, 0, ASPACE_ALLOC_ZERO);
         if (pa == ASPACE_PA_NONE)
             break;
         if (!slot_cas(slot + i, &e, template | fmt_addr_bits(pt->F, pa))) {
-            free_frame(pt, pa, 0);
+            pt_give_frame(pt, pa, 0);
             break;
         }
     }
@@ -534,7 +517,7 @@ static inline __attribute__((always_inline)) int touch_end(const struct fmt *con
     struct pt_cpu *cpu = pt_this_cpu(pt);
     COUNT(cpu->frames, 1);
     if (UNLIKELY(!slot_cas(slot, &e, bare | fmt_addr_bits(F, pa)))) {
-        free_frame(pt, pa, 0);
+        pt_give_frame(pt, pa, 0);
         return 0;
     }
     pt_sync_walkers(pt, slot, sizeof *slot);
