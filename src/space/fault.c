@@ -205,10 +205,14 @@ static enum aspace_fault_result ask_backend(struct fault *f, const struct area *
     return (unsigned)r < ASPACE_FAULT_COUNT ? r : ASPACE_FAULT_BUS;
 }
 
-static void release_page(const struct fault *f, const struct area *area, const struct aspace_page *page)
+/* A page that is not mapped, or once more than it was supplied; `max` is the level it was asked for. What has no size
+ * that was asked for goes back as the page at the address. */
+static void release_page(const struct fault *f, const struct area *area, const struct aspace_page *page, unsigned max)
 {
-    aspace_va_t va = f->va & ~((4096ull << page->order) - 1);
-    if (area->backend->release)
+    unsigned level;
+    bool sized = level_of_order(f->pt, page->order, &level) && level <= max;
+    aspace_va_t va = f->va & ~(slot_span(f->pt->F, sized ? level : 0) - 1);
+    if (page->pa != ASPACE_PA_NONE && area->backend->release)
         area->backend->release(area->ctx, area->offset + (va - area->va_base), page->pa, page->order);
 }
 
@@ -229,14 +233,13 @@ static enum aspace_fault_result fill_custom(struct fault *f, struct area *area, 
     if (r != ASPACE_FAULT_DONE)
         return answer(f, area, r);
     if (!page_is_good(f, &page, max, rights)) {
-        if (page.pa != ASPACE_PA_NONE)
-            release_page(f, area, &page);
+        release_page(f, area, &page, max);
         return answer(f, area, ASPACE_FAULT_BUS);
     }
     level_of_order(f->pt, page.order, &level);
     r = install(f, level, make_leaf(f, level, area, page.rights ? page.rights : rights, page.pa));
     if (r != ASPACE_FAULT_DONE)
-        release_page(f, area, &page);
+        release_page(f, area, &page, max);
     return r;
 }
 
@@ -327,6 +330,16 @@ static bool publish_upgrade(struct fault *f, value_t v, uint64_t e, uint32_t rig
     return done;
 }
 
+/* What the leaf becomes; what it may then execute can be fetched. */
+static uint64_t with_more_rights(const struct fault *f, uint32_t rights)
+{
+    const struct pt *pt = f->pt;
+    unsigned level = f->w.level;
+    uint32_t had = fmt_leaf_rights(pt->F, &pt->C, f->w.e);
+    pt_sync_icache(pt, rights & ~had, fmt_output(pt->F, &pt->C, level, f->w.e, f->w.index), slot_span(pt->F, level));
+    return fmt_with_rights(pt->F, &pt->C, level, f->w.e, log_kept_rights(pt, level, f->w.e, rights));
+}
+
 /* A backend gave the page fewer rights than the area has: it is asked again, and may give more for the same frame. */
 static enum aspace_fault_result upgrade(struct fault *f, const struct area *area, value_t v)
 {
@@ -341,11 +354,13 @@ static enum aspace_fault_result upgrade(struct fault *f, const struct area *area
     uint32_t now = page.rights ? page.rights : rights;
     bool same =
         page.pa == pa && page.order == level_order(pt->F, f->w.level) && page_is_good(f, &page, f->w.level, rights);
-    uint64_t e = same && parked ? make_leaf(f, f->w.level, area, now, pa) : f->w.e;
-    if (same && !parked)
-        e = fmt_with_rights(pt->F, &pt->C, f->w.level, e, log_kept_rights(pt, f->w.level, e, now));
+    uint64_t e = f->w.e;
+    if (same && parked)
+        e = log_with_flags(pt, make_leaf(f, f->w.level, area, now, pa), e & SLOT_PARKED_A, e & SLOT_PARKED_D);
+    else if (same)
+        e = with_more_rights(f, now);
     bool done = same && publish_upgrade(f, v, e, now);
-    release_page(f, area, &page); /* the mapping holds one reference, not two */
+    release_page(f, area, &page, f->w.level); /* the mapping holds one reference, not two */
     return done ? ASPACE_FAULT_DONE : same ? FAULT_AGAIN : answer(f, area, ASPACE_FAULT_BUS);
 }
 
