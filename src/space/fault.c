@@ -489,6 +489,7 @@ static __attribute__((noinline)) void fault_around(struct pt *pt, aspace_va_t va
             break;
         }
     }
+    pt_sync_walkers(pt, slot, i * sizeof *slot);
     c->next_va = va + ((uint64_t)i << 12);
 }
 
