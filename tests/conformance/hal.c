@@ -7,7 +7,7 @@
 
 #include "clone.h"
 
-/* --------------------------------------------------------------------------------------- walkers that do not snoop */
+/* ---------------------------------------------------------------------------------------- walkers that do not snoop */
 
 enum { LINE = 64, SEEN_PAGES = 128 };
 
@@ -115,7 +115,15 @@ static void cleaned_small(struct env *env)
     CHECK_OK(aspace_unmap(env->space, va, PAGE));
     CHECK_OK(aspace_unmap(env->space, va + 40 * PAGE, 2 * PAGE));
     expect_seen(env, va, pages);
+    do_linear(env, va + 60 * PAGE, 2 * PAGE, env->rw, device_pa(env, env->span[1])); /* the table is there */
+    expect_seen(env, va, pages);
     CHECK_OK(aspace_unmap(env->space, va, env->span[1]));
+    expect_seen(env, va, pages);
+    struct aspace_map m = request(ASPACE_KIND_LAZY, va + env->span[1], env->span[1], env->rw);
+    m.max_leaf_level = 1;
+    m.flags = ASPACE_MAP_REPLACE;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    touch(env, m.va + 3 * PAGE, ASPACE_W); /* in one marker */
     expect_seen(env, va, pages);
 }
 
@@ -163,7 +171,7 @@ static void cleaned_fork(struct env *env)
     expect_seen(env, va, 16);
 }
 
-/* ---------------------------------------------------------------------------------------------- frames one by one */
+/* ------------------------------------------------------------------------------------------------ frames one by one */
 
 static void no_batches(struct env *env)
 {
@@ -183,7 +191,7 @@ static void no_batches(struct env *env)
     CHECK_EQ(frames_held(env), 0);
 }
 
-/* -------------------------------------------------------------------------------------------- frames that are out of reach */
+/* ------------------------------------------------------------------------------------- frames that are out of reach */
 
 static struct aspace_hal right;
 static uint64_t far_pa;             /* the first that the format cannot address */
