@@ -6,6 +6,7 @@
 #define _DEFAULT_SOURCE
 
 #include "harness.h"
+#include "sim_walker.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -309,23 +310,6 @@ bool machine_owns(uint64_t pa)
     return arena_contains(&current->machine.arena, pa);
 }
 
-static void sim_walk(const struct sim_space *space, uint64_t va, const void *(*at_pa)(uint64_t pa),
-                     struct sim_walk *found)
-{
-    struct naive_result r;
-
-    naive_walk(space->format, space->config, space->root, va, at_pa, &r);
-    found->present = r.present;
-    found->malformed = r.malformed;
-    found->fault_level = r.fault_level;
-    found->pa = r.pa;
-    found->leaf_bytes = r.leaf_bytes;
-    found->rights = r.rights;
-    found->attr = r.attr;
-    memcpy(found->table_pa, r.table_pa, sizeof(found->table_pa));
-    found->tables = r.tables;
-}
-
 void cpu_enter(struct env *env, unsigned n)
 {
     aspace_linux_become(&env->machine, n);
@@ -432,7 +416,7 @@ static void start_machine(struct env *env)
 static void start_space(struct env *env)
 {
     CHECK_OK(aspace_create(env->space, env->host, &env->config));
-    env->sim_space.walk = sim_walk;
+    env->sim_space.walk = sim_walk_naively;
     env->sim_space.levels = env->levels;
     env->sim_space.index_bits = naive_index_bits(env->config.format);
     aspace_linux_describe(env->space, &env->config, &env->sim_space);

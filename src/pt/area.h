@@ -93,6 +93,12 @@ static inline bool area_take_pages(struct area *area, uint64_t n)
     return seam_sub_acq_rel(&area->pages, n) == n;
 }
 
+/* n pages that a release is about to take back stay mapped, to other frames or to none. */
+static inline void area_keep_pages(struct area *area, uint64_t n)
+{
+    seam_add(&area->pages, n);
+}
+
 /* How ARMED slots of this area are marked. */
 static inline uint64_t area_how(const struct area *area)
 {

@@ -75,11 +75,6 @@ static bool breaks(const struct op *op)
 
 /* ---------------------------------------------------------------------------------------------------- opening (T8) */
 
-aspace_pa_t op_leaf_pa(const struct op *op, const struct node *n, unsigned i, uint64_t e)
-{
-    return slot_frame(op->F, op->C, n->level, e, i);
-}
-
 static void fill_split(struct op *op, struct node *child, uint64_t e)
 {
     const struct fmt *F = op->F;
@@ -118,7 +113,7 @@ static void split_leaf(struct op *op, struct node *n, unsigned i, struct node *c
         op_clean(op, slot, 1);
     }
     if (slot_soft(op->F, n->level, e) & SOFT_COUNTED)
-        shares_split(op->pt->host, op_leaf_pa(op, n, i, e), level_order(op->F, n->level));
+        shares_split(op->pt->host, slot_frame(op->F, op->C, n->level, e, i), level_order(op->F, n->level));
     COUNT(pt_this_cpu(op->pt)->splits, 1);
 }
 
@@ -185,11 +180,6 @@ void op_break_runs(struct op *op, struct node *n, struct seg g, aspace_va_t va, 
 
 /* ---------------------------------------------------------------------------------------------------------- unmap */
 
-static uint64_t page_index(const struct area *area, aspace_va_t va)
-{
-    return (va - area->va_base) >> 12;
-}
-
 /* A page of the backend's. Whoever takes the pages of an object away asks at once whether they are dirty, all others
  * leave it to the release. */
 struct given {
@@ -204,7 +194,7 @@ static void give_back(struct op *op, const struct area *area, struct given p)
     bool dirty = area_page_dirty(op->F, area, p.level, p.e);
     unsigned how = level_order(op->F, p.level) | (dirty && !op->only ? GATHER_DIRTY : 0);
     op->dirty |= dirty;
-    gather_custom(&op->g, area, page_index(area, p.va), p.pa, how);
+    gather_custom(&op->g, area, p.va, p.pa, how);
 }
 
 /* Give up what a slot of an OWNED or CUSTOM area held. Returns the pages that the operation takes back: those of a
@@ -219,7 +209,7 @@ static uint64_t give_up(struct op *op, const struct node *n, unsigned i, uint64_
         return 1ull << order;
     if (present)
         gather_flush_range(&op->g, va, va + slot_span(F, n->level), n->level, 1);
-    aspace_pa_t pa = op_leaf_pa(op, n, i, old);
+    aspace_pa_t pa = slot_frame(F, op->C, n->level, old, i);
     switch (area_frame_owner(area, slot_soft(F, n->level, old))) {
     case FRAME_BACKEND: give_back(op, area, (struct given){n->level, old, pa, va}); return 0;
     case FRAME_UNIQUE: gather_frame(&op->g, pa, order); break;
@@ -384,13 +374,6 @@ uint64_t op_unpark(const struct op *op, const struct area *area, unsigned level,
     return log_with_flags(op->pt, leaf, e & SLOT_PARKED_A, e & SLOT_PARKED_D);
 }
 
-static void sync_icache(const struct op *op, aspace_pa_t pa, unsigned level)
-{
-    const struct aspace_hal *hal = op->pt->host->hal;
-    if (hal->icache_sync)
-        hal->icache_sync(op->pt->host->ctx, pa, slot_span(op->F, level));
-}
-
 /* What the slot becomes. A backend that mapped a page with fewer rights than the area allows is asked again at the
  * next fault, so rights are never added to its leaves. */
 static uint64_t protected_slot(const struct op *op, const struct node *n, unsigned i, uint64_t e, value_t v)
@@ -439,7 +422,7 @@ static void protect_slot(struct op *op, struct node *n, unsigned i, value_t v, a
         before = granted(op, n->level, e) | (fmt_present(op->F, n->level, e) ? maybe : 0);
         after = granted(op, n->level, new);
         if (after & ~before & ASPACE_X && !synced) {
-            sync_icache(op, fmt_output(op->F, op->C, n->level, new, i), n->level);
+            pt_sync_icache(op->pt, after, fmt_output(op->F, op->C, n->level, new, i), slot_span(op->F, n->level));
             synced = true;
         }
     } while (!slot_cas(slot, &e, new));
@@ -565,11 +548,10 @@ static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t 
     struct area *area = value_area(op->pt->host, node_value(n, i));
     if (!(area->flags & (AREA_OWNED | AREA_CUSTOM)) || !concerns(op, area, slot_soft(op->F, n->level, e)))
         return;
-    if (pins_exist(op->pt->host) && pins_any(op->pt->host, op_leaf_pa(op, n, i, e), level_order(op->F, n->level)))
+    if (pins_any(op->pt->host, slot_frame(op->F, op->C, n->level, e, i), level_order(op->F, n->level)))
         return;
-    uint64_t back = give_up(op, n, i, slot_xchg(slot, op_busy(op, n->level)), va);
-    if (!back) /* the release will take the pages of the page back, but they stay mapped */
-        seam_add(&area->pages, 1ull << level_order(op->F, n->level));
+    if (!give_up(op, n, i, slot_xchg(slot, op_busy(op, n->level)), va))
+        area_keep_pages(area, 1ull << level_order(op->F, n->level));
 }
 
 /* Whole ARMED slots of upper nodes are left to the faults. A fault may have filled one with a leaf meanwhile, which is

@@ -6,6 +6,7 @@
  */
 #include <aspace/watch.h>
 
+#include "pt/frames.h"
 #include "pt/gate.h"
 #include "pt/log.h"
 #include "pt/op.h"
@@ -155,10 +156,8 @@ static void take_back(struct cow *c, struct spot *s)
 static void copy(struct cow *c, struct spot *s)
 {
     const struct pt *pt = c->pt;
-    const struct aspace_hal *hal = pt->host->hal;
     seam_copy(aspace_phys_to_virt(c->frame), aspace_phys_to_virt(s->pa), 4096); /* a backend may still write its own */
-    if (VALUE_RIGHTS(s->v) & ASPACE_X && hal->icache_sync)
-        hal->icache_sync(pt->host->ctx, c->frame, 4096);
+    pt_sync_icache(pt, VALUE_RIGHTS(s->v), c->frame, 4096);
     s->e = slot_xchg(s->slot, slot_busy(&pt->C, 0, c->op.tag));
     if (fmt_present(pt->F, 0, s->e))
         gather_flush_range(&c->op.g, c->va, c->va + 4096, 0, 1);
@@ -171,8 +170,8 @@ static void copy(struct cow *c, struct spot *s)
     if (s->soft & SOFT_COUNTED) {
         gather_counted(&c->op.g, s->pa, 0);
     } else {
-        gather_custom(&c->op.g, s->area, (c->va - s->area->va_base) >> 12, s->pa, 0);
-        seam_add(&s->area->pages, 1); /* the release takes one back, but the page stays mapped */
+        gather_custom(&c->op.g, s->area, c->va, s->pa, 0);
+        area_keep_pages(s->area, 1);
     }
     COUNT(pt_this_cpu(c->pt)->cow_copies, 1);
 }

@@ -5,6 +5,7 @@
  * child's table is in order after every slot, so that it can be emptied as any other when memory is short.
  */
 #include "pt/fork.h"
+#include "pt/frames.h"
 #include "pt/gate.h"
 #include "pt/log.h"
 #include "pt/pins.h"
@@ -104,14 +105,12 @@ static uint64_t protect(struct pt_fork *f, const struct stretch *s, unsigned i, 
 static int copy_frame(struct pt_fork *f, unsigned level, value_t v, uint64_t *e, aspace_pa_t from)
 {
     struct pt *pt = f->child;
-    const struct aspace_hal *hal = pt->host->hal;
     unsigned order = level_order(pt->F, level);
     aspace_pa_t to = pt_alloc_frame(pt, order, 0);
     if (to == ASPACE_PA_NONE)
         return ASPACE_E_NO_MEMORY;
     memcpy(aspace_phys_to_virt(to), aspace_phys_to_virt(from), slot_span(pt->F, level));
-    if (VALUE_RIGHTS(v) & ASPACE_X && hal->icache_sync)
-        hal->icache_sync(pt->host->ctx, to, slot_span(pt->F, level));
+    pt_sync_icache(pt, VALUE_RIGHTS(v), to, slot_span(pt->F, level));
     *e = pt_with_frame(pt, level, v, *e, to);
     return ASPACE_E_OK;
 }
@@ -254,8 +253,7 @@ static bool has_own_frame(const struct pt_fork *f, const struct node *n, unsigne
 
 static void clean(const struct pt *pt, const struct node *n)
 {
-    if (UNLIKELY(pt->host->hal->dcache_clean != NULL))
-        pt->host->hal->dcache_clean(pt->host->ctx, node_slots(n), 4096u << n->order);
+    pt_clean(pt, node_slots(n), 4096u << n->order);
 }
 
 /* Counts are kept for runs of one size beside pages: larger leaves are split first. */

@@ -57,11 +57,11 @@ void gather_counted(struct gather *g, aspace_pa_t pa, unsigned order)
     *item_room(g, 1) = pa | (uint64_t)order << 3 | ITEM_COUNTED;
 }
 
-void gather_custom(struct gather *g, const struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned how)
+void gather_custom(struct gather *g, const struct area *area, aspace_va_t va, aspace_pa_t pa, unsigned how)
 {
     uint64_t *w = item_room(g, 2);
     w[0] = pa | (uint64_t)how << 3 | ITEM_CUSTOM;
-    w[1] = (uint64_t)area->index << 40 | page_index;
+    w[1] = (uint64_t)area->index << 40 | (va - area->va_base) >> 12;
 }
 
 void gather_table(struct gather *g, struct node *n, aspace_va_t va)
@@ -113,15 +113,6 @@ static bool whom_to_ask(struct pt *pt, bool fenced, uint64_t active[CPU_WORDS])
     return copy_active(pt, active);
 }
 
-static void nothing_to_flush(struct gather *g)
-{
-    g->va = g->end = 0;
-    g->entries = 0;
-    g->min_lg2 = 63;
-    g->max_lg2 = 0;
-    g->tables = g->fenced = false;
-}
-
 bool gather_ask(struct gather *g)
 {
     struct pt *pt = g->pt;
@@ -133,7 +124,7 @@ bool gather_ask(struct gather *g)
     COUNT(c->full_flushes, g->entries > pt->host->full_flush_entries);
     COUNT(c->flushed_entries, g->entries);
     if (!whom_to_ask(pt, g->fenced, g->active) || !pt->host->hal->tlb_flush) {
-        nothing_to_flush(g);
+        gather_clear_flush(g);
         return false;
     }
     seam_store_release(&c->flush_va, g->va);
@@ -165,7 +156,7 @@ void gather_send(struct gather *g)
     if (hal->tlb_wait)
         hal->tlb_wait(pt->host->ctx, &f);
     seam_store_release(&pt_this_cpu(pt)->flush_end, 0);
-    nothing_to_flush(g);
+    gather_clear_flush(g);
 }
 
 void gather_flush(struct gather *g)
@@ -242,14 +233,6 @@ static void release_custom(struct area *area, uint64_t page_index, aspace_pa_t p
         area->backend->release(area->ctx, area->offset + (page_index << 12), pa, order);
 }
 
-static aspace_pa_t filled_pa(const struct pt *pt, const struct node *n, unsigned i, uint64_t e)
-{
-    const struct fmt *F = pt->F;
-    if (fmt_present(F, n->level, e))
-        return n->level && fmt_is_table(F, n->level, e) ? ASPACE_PA_NONE : fmt_output(F, &pt->C, n->level, e, i);
-    return slot_absent_kind(e) == SLOT_PARKED ? slot_parked_pa(F, e) : ASPACE_PA_NONE;
-}
-
 /* The frames of slots [lo, hi) of an OWNED leaf table; returns how many there were. Most slots are unfilled in a sparse
  * table and filled in a dense one, so those two tests come first. */
 static inline __attribute__((always_inline)) int64_t harvest_leaf_fmt(const struct fmt *const F, const struct pt *pt,
@@ -266,7 +249,7 @@ static inline __attribute__((always_inline)) int64_t harvest_leaf_fmt(const stru
         bool present = fmt_present(F, 0, e);
         if (UNLIKELY(!present && slot_absent_kind(e) != SLOT_PARKED))
             continue;
-        aspace_pa_t pa = present ? fmt_output(F, &pt->C, 0, e, i) : slot_parked_pa(F, e);
+        aspace_pa_t pa = slot_frame(F, &pt->C, 0, e, i);
         if (UNLIKELY(slot_soft(F, 0, e)))
             shares_drop(f->host, pa, 0);
         else
@@ -293,9 +276,9 @@ static void harvest_slot(struct pt *pt, struct node *n, unsigned i, aspace_va_t 
     struct area *area = value_area(pt->host, node_value(n, i));
     unsigned order = level_order(pt->F, n->level);
     uint64_t e = slot_peek(node_slots(n) + i);
-    aspace_pa_t pa = filled_pa(pt, n, i, e);
-    enum frame_owner owner =
-        pa == ASPACE_PA_NONE ? FRAME_BORROWED : area_frame_owner(area, slot_soft(pt->F, n->level, e));
+    bool filled = fmt_present(pt->F, n->level, e) || slot_absent_kind(e) == SLOT_PARKED;
+    enum frame_owner owner = filled ? area_frame_owner(area, slot_soft(pt->F, n->level, e)) : FRAME_BORROWED;
+    aspace_pa_t pa = slot_frame(pt->F, &pt->C, n->level, e, i);
     switch (owner) {
     case FRAME_UNIQUE: free_frame(f, pa, order); break;
     case FRAME_COUNTED: shares_drop(f->host, pa, order); break;

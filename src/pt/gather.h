@@ -29,14 +29,21 @@ struct gather {
     uint64_t items[GATHER_INLINE];
 };
 
-static inline void gather_init(struct gather *g, struct pt *pt)
+/* Nothing is to be flushed, or no longer. */
+static inline void gather_clear_flush(struct gather *g)
 {
-    g->pt = pt;
     g->va = g->end = 0;
     g->entries = 0;
     g->min_lg2 = 63;
     g->max_lg2 = 0;
-    g->tables = g->fenced = g->took = false;
+    g->tables = g->fenced = false;
+}
+
+static inline void gather_init(struct gather *g, struct pt *pt)
+{
+    g->pt = pt;
+    gather_clear_flush(g);
+    g->took = false;
     g->n = 0;
     g->capacity = GATHER_INLINE - 2; /* an item does not straddle storages */
     g->reserve = g->pages = NULL;
@@ -78,10 +85,10 @@ static inline void gather_owned(struct gather *g, unsigned soft, aspace_pa_t pa,
         gather_frame(g, pa, order);
 }
 
-/* The page of a CUSTOM area, to be given to its backend; two words. Its page count is taken back at the release. `how`:
- * the order, and GATHER_DIRTY if the backend is to be told that it was written. */
+/* The page at va of a CUSTOM area, to be given to its backend; two words. Its page count is taken back at the release.
+ * `how`: the order, and GATHER_DIRTY if the backend is to be told that it was written. */
 enum { GATHER_DIRTY = 1u << 6 };
-void gather_custom(struct gather *g, const struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned how);
+void gather_custom(struct gather *g, const struct area *area, aspace_va_t va, aspace_pa_t pa, unsigned how);
 
 /* Tell the backend now that a page of its was written, which stays mapped. */
 void backend_tell_dirty(const struct area *area, uint64_t page_index, aspace_pa_t pa, unsigned order);

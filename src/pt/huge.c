@@ -3,6 +3,7 @@
  * Operations on one leaf or one table: migrate, split, collapse, and the sweep of empty tables. They use the machinery
  * of range operations for locks, preparation and release.
  */
+#include "pt/frames.h"
 #include "pt/gate.h"
 #include "pt/log.h"
 #include "pt/op.h"
@@ -94,7 +95,7 @@ int pt_split_in_fault(struct pt *pt, aspace_va_t va)
 /* Does a device use a frame of the LEAF or PARKED entry e? Under the lock it stays so. */
 static bool is_pinned(const struct op *op, const struct node *n, unsigned i, uint64_t e)
 {
-    return pins_exist(op->pt->host) && pins_any(op->pt->host, op_leaf_pa(op, n, i, e), level_order(op->F, n->level));
+    return pins_any(op->pt->host, slot_frame(op->F, op->C, n->level, e, i), level_order(op->F, n->level));
 }
 
 /* T7 without sharing: the leaf is absent (BUSY) from before the copy until after the flush, so that no write can go to
@@ -114,13 +115,12 @@ static int move_page(struct op *op, struct node *n, aspace_va_t va, aspace_pa_t 
         return ASPACE_E_BUSY;
     e = slot_xchg(slot, op_busy(op, n->level));
     bool present = fmt_present(F, n->level, e);
-    aspace_pa_t old = op_leaf_pa(op, n, i, e);
+    aspace_pa_t old = slot_frame(F, op->C, n->level, e, i);
     if (present)
         gather_flush_range(&op->g, va & ~(span - 1), (va & ~(span - 1)) + span, n->level, 1);
     gather_flush(&op->g);
     memcpy(aspace_phys_to_virt(new_pa), aspace_phys_to_virt(old), span);
-    if (VALUE_RIGHTS(node_value(n, i)) & ASPACE_X && op->pt->host->hal->icache_sync)
-        op->pt->host->hal->icache_sync(op->pt->host->ctx, new_pa, span);
+    pt_sync_icache(op->pt, VALUE_RIGHTS(node_value(n, i)), new_pa, span);
     slot_publish(slot, pt_with_frame(op->pt, n->level, node_value(n, i), e, new_pa));
     op_clean(op, slot, 1);
     gather_owned(&op->g, slot_soft(F, n->level, e), old, level_order(F, n->level));
@@ -310,8 +310,7 @@ static int collapse_owned(struct op *op, struct collapse *c)
         dirty |= (e & SLOT_PARKED_D) != 0;
         gather_owned(&op->g, slot_soft(F, level, e), slot_parked_pa(F, e), order);
     }
-    if (VALUE_RIGHTS(c->value) & ASPACE_X && op->pt->host->hal->icache_sync)
-        op->pt->host->hal->icache_sync(op->pt->host->ctx, c->pa, slot_span(F, c->parent->level));
+    pt_sync_icache(op->pt, VALUE_RIGHTS(c->value), c->pa, slot_span(F, c->parent->level));
     op_give_page(op, page);
     install_huge(op, c, accessed, dirty);
     return ASPACE_E_OK;

@@ -75,9 +75,7 @@ static inline bool op_owns(const struct op *op, const struct node *n)
 /* For walkers that do not snoop. */
 static inline void op_clean(const struct op *op, const uint64_t *slots, unsigned n)
 {
-    const struct aspace_hal *hal = op->pt->host->hal;
-    if (UNLIKELY(hal->dcache_clean != NULL))
-        hal->dcache_clean(op->pt->host->ctx, slots, n * sizeof *slots);
+    pt_clean(op->pt, slots, n * sizeof *slots);
 }
 
 /* End of the slot that va is in, or the end of the range if that is earlier. */
@@ -132,8 +130,6 @@ void op_flush_table(struct op *op, unsigned level, aspace_va_t va);
 void op_break_runs(struct op *op, struct node *n, struct seg g, aspace_va_t va, unsigned all);
 /* The leaf of a PARKED slot, with these rights. */
 uint64_t op_unpark(const struct op *op, const struct area *area, unsigned level, uint64_t e, uint32_t rights);
-/* The frame of the LEAF or PARKED entry e of slot i. */
-aspace_pa_t op_leaf_pa(const struct op *op, const struct node *n, unsigned i, uint64_t e);
 /* Take the contiguous run apart that slot i, of va slot_va, is in; flushes. */
 void op_break_run(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va);
 /* Set values of slots, with the spill page the plan counted. */

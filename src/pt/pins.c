@@ -18,7 +18,7 @@ int pins_prepare(struct aspace_host *host, aspace_pa_t pa)
     return shares_prepare_page(host, &host->pin_root, pa);
 }
 
-bool pins_any(struct aspace_host *host, aspace_pa_t pa, unsigned order)
+bool pins_any_of(struct aspace_host *host, aspace_pa_t pa, unsigned order)
 {
     for (uint64_t i = 0; i < 1ull << order; i++) {
         const uint32_t *count = find(host, pa + (i << 12));
@@ -79,7 +79,7 @@ static bool leave_to_pins(struct aspace_host *host, aspace_pa_t pa)
 
 void pins_free(struct aspace_host *host, aspace_pa_t pa, unsigned order)
 {
-    if (!pins_exist(host) || !pins_any(host, pa, order)) {
+    if (!pins_any(host, pa, order)) {
         host->hal->free(host->ctx, pa, order);
         return;
     }

@@ -17,8 +17,14 @@ static inline bool pins_exist(const struct aspace_host *host)
     return UNLIKELY(seam_load(&host->pinned) != 0);
 }
 
+/* The same where pins exist at all. */
+bool pins_any_of(struct aspace_host *host, aspace_pa_t pa, unsigned order);
+
 /* Is any of the 2^order frames at pa pinned? A fork copies those for the child. */
-bool pins_any(struct aspace_host *host, aspace_pa_t pa, unsigned order);
+static inline bool pins_any(struct aspace_host *host, aspace_pa_t pa, unsigned order)
+{
+    return pins_exist(host) && pins_any_of(host, pa, order);
+}
 
 /* Room for the count of the frame: OK, NO_MEMORY. Outside of locks. */
 int pins_prepare(struct aspace_host *host, aspace_pa_t pa);

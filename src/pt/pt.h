@@ -150,17 +150,6 @@ static inline bool pt_account_frames(struct pt *pt, int64_t n)
     return true;
 }
 
-/* A frame that the format can address, or ASPACE_PA_NONE. */
-static inline aspace_pa_t pt_alloc_frame(const struct pt *pt, unsigned order, unsigned flags)
-{
-    aspace_pa_t pa = pt->host->hal->alloc(pt->host->ctx, order, flags);
-    if (LIKELY(pa < pt->C.pa_end))
-        return pa;
-    if (pa != ASPACE_PA_NONE)
-        pt->host->hal->free(pt->host->ctx, pa, order);
-    return ASPACE_PA_NONE;
-}
-
 /* The table that a slot of kind TABLE points to. */
 static inline struct node *pt_child(const struct pt *pt, uint64_t e)
 {
@@ -179,12 +168,25 @@ static inline void slots_fill(uint64_t *slots, unsigned lo, unsigned hi, uint64_
     fill_words(slots + lo, e, hi - lo);
 }
 
-/* Before a CPU may depend on entries stored by this one. */
-static inline void pt_sync_walkers(const struct pt *pt, const uint64_t *slot, size_t bytes)
+/* For walkers that do not snoop. */
+static inline void pt_clean(const struct pt *pt, const uint64_t *slots, size_t bytes)
 {
     if (UNLIKELY(pt->host->hal->dcache_clean != NULL))
-        pt->host->hal->dcache_clean(pt->host->ctx, slot, bytes);
+        pt->host->hal->dcache_clean(pt->host->ctx, slots, bytes);
+}
+
+/* Before a CPU may depend on entries stored by this one. */
+static inline void pt_sync_walkers(const struct pt *pt, const uint64_t *slots, size_t bytes)
+{
+    pt_clean(pt, slots, bytes);
     aspace_walker_barrier();
+}
+
+/* Before a leaf with these rights is there: what was written to the frame can be fetched, if it may be. */
+static inline void pt_sync_icache(const struct pt *pt, uint32_t rights, aspace_pa_t pa, uint64_t bytes)
+{
+    if (rights & ASPACE_X && pt->host->hal->icache_sync)
+        pt->host->hal->icache_sync(pt->host->ctx, pa, bytes);
 }
 
 #endif

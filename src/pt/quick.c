@@ -63,13 +63,6 @@ static struct seg slots_of(const struct pt *pt, const struct node *n, aspace_va_
     return (struct seg){(uint16_t)lo, (uint16_t)(lo + ((end - va) >> pt->F->shift[n->level])), 0};
 }
 
-static void clean(const struct pt *pt, const struct node *n, struct seg g)
-{
-    const struct aspace_hal *hal = pt->host->hal;
-    if (UNLIKELY(hal->dcache_clean != NULL))
-        hal->dcache_clean(pt->host->ctx, node_slots(n) + g.lo, (size_t)(g.hi - g.lo) * 8);
-}
-
 /* Are the slots free, and can the map's entries be at this level? */
 static bool takes(const struct pt *pt, const struct pt_map *m, const struct node *n, struct seg g)
 {
@@ -91,7 +84,7 @@ bool pt_quick_map(struct pt *pt, const struct pt_map *m)
         struct node *none = NULL;
         pt_place(pt, m, n, g, m->va);
         node_set(n, g.lo, g.hi, m->value, &none); /* room was seen to, and only clearing gives a page back */
-        clean(pt, n, g);
+        pt_clean(pt, node_slots(n) + g.lo, (size_t)(g.hi - g.lo) * 8);
     }
     leave(pt, n);
     return free;
@@ -121,8 +114,7 @@ static void clear_owned(struct gather *gather, struct node *n, struct seg g, asp
             continue;
         if (present)
             gather_flush_range(gather, va, va + 4096, 0, 1);
-        aspace_pa_t pa = present ? fmt_output(F, &pt->C, 0, e, i) : slot_parked_pa(F, e);
-        gather_owned(gather, slot_soft(F, 0, e), pa, 0);
+        gather_owned(gather, slot_soft(F, 0, e), slot_frame(F, &pt->C, 0, e, i), 0);
         frames++;
     }
     if (frames)
@@ -145,8 +137,7 @@ static bool clear_large(struct gather *gather, struct node *n, unsigned i, const
     if (kind == SLOT_LEAF)
         gather_flush_range(gather, va, va + slot_span(F, level), level, 1);
     if (area->flags & AREA_OWNED && kind != SLOT_ARMED) {
-        aspace_pa_t pa = kind == SLOT_LEAF ? fmt_output(F, &pt->C, level, e, i) : slot_parked_pa(F, e);
-        gather_owned(gather, slot_soft(F, level, e), pa, order);
+        gather_owned(gather, slot_soft(F, level, e), slot_frame(F, &pt->C, level, e, i), order);
         pt_account_frames(pt, -((int64_t)1 << order));
     }
     return true;
@@ -206,7 +197,7 @@ bool pt_quick_unmap(struct pt *pt, aspace_va_t va, aspace_va_t end)
         node_set(n, g.lo, g.hi, 0, &none);
         if (none)
             gather_page(&gather, none);
-        clean(pt, n, g);
+        pt_clean(pt, node_slots(n) + g.lo, slots * 8);
         ask = gather_ask(&gather);
         if (ask)
             gather_mark_node(n);

@@ -158,8 +158,8 @@ static inline aspace_pa_t slot_parked_pa(const struct fmt *F, uint64_t e)
 }
 
 /* The frame of the LEAF or PARKED entry e of slot i. */
-static inline aspace_pa_t slot_frame(const struct fmt *F, const struct fmt_ctx *C, unsigned level, uint64_t e,
-                                     unsigned i)
+static inline __attribute__((always_inline)) aspace_pa_t slot_frame(const struct fmt *F, const struct fmt_ctx *C,
+                                                                    unsigned level, uint64_t e, unsigned i)
 {
     return fmt_present(F, level, e) ? fmt_output(F, C, level, e, i) : slot_parked_pa(F, e);
 }

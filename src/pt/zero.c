@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A zeroed frame of the area's own in the place of a page of a PRIVATE area. Must not know what the page was. */
+#include "pt/frames.h"
 #include "pt/gate.h"
 #include "pt/log.h"
 #include "pt/op.h"
@@ -29,8 +30,8 @@ static void give_up_old(struct op *op, const struct zeroed *z)
     unsigned soft = slot_soft(op->F, 0, z->e);
     aspace_pa_t pa = slot_frame(op->F, op->C, 0, z->e, z->i);
     if (area_frame_owner(z->area, soft) == FRAME_BACKEND) {
-        gather_custom(&op->g, z->area, (z->va - z->area->va_base) >> 12, pa, 0);
-        seam_add(&z->area->pages, 1); /* the release takes one back, but the page stays mapped */
+        gather_custom(&op->g, z->area, z->va, pa, 0);
+        area_keep_pages(z->area, 1);
     } else {
         gather_owned(&op->g, soft, pa, 0);
         pt_account_frames(op->pt, -1);

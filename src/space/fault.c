@@ -6,6 +6,7 @@
  */
 #include <aspace/backend.h>
 
+#include "pt/frames.h"
 #include "pt/gate.h"
 #include "pt/log.h"
 #include "pt/pool.h"
@@ -38,24 +39,6 @@ static enum aspace_fault_result answer(const struct fault *f, const struct area 
         f->info->area_id = area->id;
     }
     return r;
-}
-
-static inline aspace_pa_t alloc_frame(struct pt *pt, unsigned order)
-{
-    if (!pt_account_frames(pt, (int64_t)1 << order))
-        return ASPACE_PA_NONE;
-    aspace_pa_t pa = pt_alloc_frame(pt, order, ASPACE_ALLOC_ZERO);
-    if (UNLIKELY(pa == ASPACE_PA_NONE) && !order && limbo_drain(pt->host) == 0)
-        pa = pt_alloc_frame(pt, order, ASPACE_ALLOC_ZERO);
-    if (UNLIKELY(pa == ASPACE_PA_NONE))
-        pt_account_frames(pt, -((int64_t)1 << order));
-    return pa;
-}
-
-static void free_frame(struct pt *pt, aspace_pa_t pa, unsigned order)
-{
-    pt->host->hal->free(pt->host->ctx, pa, order);
-    pt_account_frames(pt, -((int64_t)1 << order));
 }
 
 /* ------------------------------------------------------------------------------------------- installing, T1 and T2 */
@@ -93,8 +76,7 @@ static struct node *build_table(const struct fault *f, unsigned level, uint64_t 
     n->count = (uint16_t)end;
     n->n_segs = 1;
     n->segs[0] = (struct seg){0, (uint16_t)end, v};
-    if (UNLIKELY(pt->host->hal->dcache_clean != NULL))
-        pt->host->hal->dcache_clean(pt->host->ctx, node_slots(n), 4096);
+    pt_clean(pt, node_slots(n), 4096);
     return n;
 }
 
@@ -166,8 +148,8 @@ static uint64_t make_leaf(const struct fault *f, unsigned level, const struct ar
                           aspace_pa_t pa)
 {
     const struct pt *pt = f->pt;
-    if (rights & ASPACE_X && area->flags & AREA_CUSTOM && pt->host->hal->icache_sync)
-        pt->host->hal->icache_sync(pt->host->ctx, pa, slot_span(pt->F, level));
+    if (area->flags & AREA_CUSTOM)
+        pt_sync_icache(pt, rights, pa, slot_span(pt->F, level));
     return fmt_leaf(pt->F, &pt->C, level, log_new_rights(pt, rights), area->attr) | fmt_addr_bits(pt->F, pa);
 }
 
@@ -184,11 +166,12 @@ static enum aspace_fault_result fill_owned(struct fault *f, struct area *area, u
 {
     for (unsigned level = top_leaf_level(f, area);; level--) {
         unsigned order = level_order(f->pt->F, level);
-        aspace_pa_t pa = f->pt->C.leaf_levels >> level & 1 ? alloc_frame(f->pt, order) : ASPACE_PA_NONE;
+        bool may = f->pt->C.leaf_levels >> level & 1;
+        aspace_pa_t pa = may ? pt_take_frame(f->pt, order, ASPACE_ALLOC_ZERO) : ASPACE_PA_NONE;
         if (pa != ASPACE_PA_NONE) {
             enum aspace_fault_result r = install(f, level, make_leaf(f, level, area, rights, pa));
             if (r != ASPACE_FAULT_DONE)
-                free_frame(f->pt, pa, order);
+                pt_give_frame(f->pt, pa, order);
             return r;
         }
         if (!level)
@@ -222,10 +205,14 @@ static enum aspace_fault_result ask_backend(struct fault *f, const struct area *
     return (unsigned)r < ASPACE_FAULT_COUNT ? r : ASPACE_FAULT_BUS;
 }
 
-static void release_page(const struct fault *f, const struct area *area, const struct aspace_page *page)
+/* A page that is not mapped, or once more than it was supplied; `max` is the level it was asked for. What has no size
+ * that was asked for goes back as the page at the address. */
+static void release_page(const struct fault *f, const struct area *area, const struct aspace_page *page, unsigned max)
 {
-    aspace_va_t va = f->va & ~((4096ull << page->order) - 1);
-    if (area->backend->release)
+    unsigned level;
+    bool sized = level_of_order(f->pt, page->order, &level) && level <= max;
+    aspace_va_t va = f->va & ~(slot_span(f->pt->F, sized ? level : 0) - 1);
+    if (page->pa != ASPACE_PA_NONE && area->backend->release)
         area->backend->release(area->ctx, area->offset + (va - area->va_base), page->pa, page->order);
 }
 
@@ -246,14 +233,13 @@ static enum aspace_fault_result fill_custom(struct fault *f, struct area *area, 
     if (r != ASPACE_FAULT_DONE)
         return answer(f, area, r);
     if (!page_is_good(f, &page, max, rights)) {
-        if (page.pa != ASPACE_PA_NONE)
-            release_page(f, area, &page);
+        release_page(f, area, &page, max);
         return answer(f, area, ASPACE_FAULT_BUS);
     }
     level_of_order(f->pt, page.order, &level);
     r = install(f, level, make_leaf(f, level, area, page.rights ? page.rights : rights, page.pa));
     if (r != ASPACE_FAULT_DONE)
-        release_page(f, area, &page);
+        release_page(f, area, &page, max);
     return r;
 }
 
@@ -344,6 +330,16 @@ static bool publish_upgrade(struct fault *f, value_t v, uint64_t e, uint32_t rig
     return done;
 }
 
+/* What the leaf becomes; what it may then execute can be fetched. */
+static uint64_t with_more_rights(const struct fault *f, uint32_t rights)
+{
+    const struct pt *pt = f->pt;
+    unsigned level = f->w.level;
+    uint32_t had = fmt_leaf_rights(pt->F, &pt->C, f->w.e);
+    pt_sync_icache(pt, rights & ~had, fmt_output(pt->F, &pt->C, level, f->w.e, f->w.index), slot_span(pt->F, level));
+    return fmt_with_rights(pt->F, &pt->C, level, f->w.e, log_kept_rights(pt, level, f->w.e, rights));
+}
+
 /* A backend gave the page fewer rights than the area has: it is asked again, and may give more for the same frame. */
 static enum aspace_fault_result upgrade(struct fault *f, const struct area *area, value_t v)
 {
@@ -358,11 +354,13 @@ static enum aspace_fault_result upgrade(struct fault *f, const struct area *area
     uint32_t now = page.rights ? page.rights : rights;
     bool same =
         page.pa == pa && page.order == level_order(pt->F, f->w.level) && page_is_good(f, &page, f->w.level, rights);
-    uint64_t e = same && parked ? make_leaf(f, f->w.level, area, now, pa) : f->w.e;
-    if (same && !parked)
-        e = fmt_with_rights(pt->F, &pt->C, f->w.level, e, log_kept_rights(pt, f->w.level, e, now));
+    uint64_t e = f->w.e;
+    if (same && parked)
+        e = log_with_flags(pt, make_leaf(f, f->w.level, area, now, pa), e & SLOT_PARKED_A, e & SLOT_PARKED_D);
+    else if (same)
+        e = with_more_rights(f, now);
     bool done = same && publish_upgrade(f, v, e, now);
-    release_page(f, area, &page); /* the mapping holds one reference, not two */
+    release_page(f, area, &page, f->w.level); /* the mapping holds one reference, not two */
     return done ? ASPACE_FAULT_DONE : same ? FAULT_AGAIN : answer(f, area, ASPACE_FAULT_BUS);
 }
 
@@ -483,14 +481,15 @@ static __attribute__((noinline)) void fault_around(struct pt *pt, aspace_va_t va
         uint64_t e = slot_load(slot + i);
         if (e != armed)
             break; /* not the same area, rights and kind */
-        aspace_pa_t pa = alloc_frame(pt, 0);
+        aspace_pa_t pa = pt_take_frame(pt, 0, ASPACE_ALLOC_ZERO);
         if (pa == ASPACE_PA_NONE)
             break;
         if (!slot_cas(slot + i, &e, template | fmt_addr_bits(pt->F, pa))) {
-            free_frame(pt, pa, 0);
+            pt_give_frame(pt, pa, 0);
             break;
         }
     }
+    pt_sync_walkers(pt, slot, i * sizeof *slot);
     c->next_va = va + ((uint64_t)i << 12);
 }
 
@@ -534,7 +533,7 @@ static inline __attribute__((always_inline)) int touch_end(const struct fmt *con
     struct pt_cpu *cpu = pt_this_cpu(pt);
     COUNT(cpu->frames, 1);
     if (UNLIKELY(!slot_cas(slot, &e, bare | fmt_addr_bits(F, pa)))) {
-        free_frame(pt, pa, 0);
+        pt_give_frame(pt, pa, 0);
         return 0;
     }
     pt_sync_walkers(pt, slot, sizeof *slot);

@@ -2,6 +2,7 @@
 /* Mapping and the other operations that change a range: checks what is asked, makes the record, supplies frames. */
 #include <aspace/backend.h>
 
+#include "pt/frames.h"
 #include "pt/pool.h"
 #include "space/object.h"
 #include "space/space.h"
@@ -138,22 +139,6 @@ static void free_frames(struct pt *pt, struct pt_map *m)
     pt_account_frames(pt, -(int64_t)((m->end - m->va) >> 12));
 }
 
-/* Up to n; how many. A frame that the format cannot address goes back, with all after it. */
-static size_t alloc_small(const struct pt *pt, aspace_pa_t *pa, size_t n)
-{
-    const struct aspace_hal *hal = pt->host->hal;
-    if (!hal->alloc_batch) {
-        *pa = pt_alloc_frame(pt, 0, ASPACE_ALLOC_ZERO);
-        return *pa != ASPACE_PA_NONE;
-    }
-    size_t got = hal->alloc_batch(pt->host->ctx, pa, n, ASPACE_ALLOC_ZERO), good = 0;
-    while (good < got && pa[good] < pt->C.pa_end)
-        good++;
-    for (size_t i = good; i < got; i++)
-        hal->free(pt->host->ctx, pa[i], 0);
-    return good;
-}
-
 /* The largest frame that va and the space to the end allow and that is available; orders that failed lower the level
  * up to which the map can count on leaves. Returns the bytes got, 0: only small frames will do. */
 static uint64_t alloc_huge(struct pt *pt, struct pt_map *m, aspace_va_t va, uint64_t *word)
@@ -200,7 +185,7 @@ static int alloc_frames(struct pt *pt, struct pt_map *m)
         size_t n = 1;
         if (!bytes) {
             uint64_t want = small_run(pt, m, va) >> 12, room = 512u - page->count;
-            if (!(n = alloc_small(pt, word, want < room ? want : room)))
+            if (!(n = pt_alloc_frames(pt, word, want < room ? want : room)))
                 break;
             bytes = (uint64_t)n << 12;
         }

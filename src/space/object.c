@@ -5,6 +5,7 @@
  * know what kinds of objects there are.
  */
 #include "space/object.h"
+#include "pt/frames.h"
 #include "pt/log.h"
 #include "space/space.h"
 
@@ -128,13 +129,6 @@ static enum aspace_fault_result ask(const struct object_fault *k, struct asked *
     return ASPACE_FAULT_BUS;
 }
 
-static void sync_icache(const struct object_fault *k, uint32_t rights, aspace_pa_t pa)
-{
-    const struct aspace_host *host = k->pt->host;
-    if (rights & ASPACE_X && host->hal->icache_sync)
-        host->hal->icache_sync(host->ctx, pa, 4096);
-}
-
 /* Without hardware flags a leaf counts as dirty from when it may be written. */
 static uint64_t with_dirty(const struct pt *pt, uint64_t leaf, uint32_t rights)
 {
@@ -144,7 +138,7 @@ static uint64_t with_dirty(const struct pt *pt, uint64_t leaf, uint32_t rights)
 static uint64_t make_leaf(const struct object_fault *k, uint32_t rights, aspace_pa_t pa)
 {
     const struct pt *pt = k->pt;
-    sync_icache(k, rights, pa);
+    pt_sync_icache(pt, rights, pa, 4096);
     rights = log_new_rights(pt, rights);
     uint64_t leaf = fmt_leaf(pt->F, &pt->C, 0, rights, k->area->attr) | fmt_addr_bits(pt->F, pa);
     return with_dirty(pt, leaf, rights);
@@ -167,23 +161,11 @@ static bool install(const struct object_fault *k, const struct asked *a, uint64_
     return done;
 }
 
-static aspace_pa_t alloc_frame(struct pt *pt)
-{
-    if (!pt_account_frames(pt, 1))
-        return ASPACE_PA_NONE;
-    aspace_pa_t pa = pt_alloc_frame(pt, 0, 0);
-    if (UNLIKELY(pa == ASPACE_PA_NONE) && limbo_drain(pt->host) == 0)
-        pa = pt_alloc_frame(pt, 0, 0);
-    if (UNLIKELY(pa == ASPACE_PA_NONE))
-        pt_account_frames(pt, -1);
-    return pa;
-}
-
 /* A frame of the area's own, with the page's contents. The page goes back in any case. */
 static enum aspace_fault_result fill_copy(const struct object_fault *k, const struct asked *a)
 {
     struct pt *pt = k->pt;
-    aspace_pa_t frame = alloc_frame(pt);
+    aspace_pa_t frame = pt_take_frame(pt, 0, 0);
     bool done = false;
     if (frame != ASPACE_PA_NONE) {
         memcpy(aspace_phys_to_virt(frame), aspace_phys_to_virt(a->page.pa), 4096);
@@ -194,8 +176,7 @@ static enum aspace_fault_result fill_copy(const struct object_fault *k, const st
         COUNT(pt_this_cpu(pt)->cow_copies, 1);
     if (done || frame == ASPACE_PA_NONE)
         return done ? ASPACE_FAULT_DONE : ASPACE_FAULT_NO_MEMORY;
-    pt->host->hal->free(pt->host->ctx, frame, 0);
-    pt_account_frames(pt, -1);
+    pt_give_frame(pt, frame, 0);
     return OBJECT_AGAIN;
 }
 
@@ -233,7 +214,7 @@ enum aspace_fault_result object_upgrade(const struct object_fault *k)
         if (slot_dirty(pt->F, 0, k->e))
             leaf = fmt_with_ad(pt->F, leaf, true, true);
         if (present)
-            sync_icache(k, a.page.rights & ~had, pa);
+            pt_sync_icache(pt, a.page.rights & ~had, pa, 4096);
         r = install(k, &a, leaf) ? ASPACE_FAULT_DONE : OBJECT_AGAIN;
     } else {
         bool moved = seam_load(&a.object->sequence) != a.sequence || slot_load(k->slot) != k->e;

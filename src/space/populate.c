@@ -5,6 +5,7 @@
  * filled a table at a time from a stock of frames, by the same compare-and-swap as a fault's (T1); all else is left to
  * aspace_fault. Must not know how that comes to its verdict.
  */
+#include "pt/frames.h"
 #include "pt/gate.h"
 #include "pt/walk.h"
 #include "space/space.h"
@@ -21,24 +22,6 @@ struct stock {
     aspace_pa_t pa[STOCK];
 };
 
-static size_t get_frames(const struct pt *pt, aspace_pa_t *pa, size_t n)
-{
-    const struct aspace_hal *hal = pt->host->hal;
-    size_t got = 0, good = 0;
-    if (hal->alloc_batch)
-        got = hal->alloc_batch(pt->host->ctx, pa, n, ASPACE_ALLOC_ZERO);
-    else
-        while (got < n && (pa[got] = hal->alloc(pt->host->ctx, 0, ASPACE_ALLOC_ZERO)) != ASPACE_PA_NONE)
-            got++;
-    for (size_t i = 0; i < got; i++) {
-        if (LIKELY(pa[i] < pt->C.pa_end))
-            pa[good++] = pa[i];
-        else /* the format cannot address it */
-            hal->free(pt->host->ctx, pa[i], 0);
-    }
-    return good;
-}
-
 /* At least one frame, if there is one. Not more than `want`: a quota may be nearly used up. */
 static bool stock_up(struct stock *st, size_t want)
 {
@@ -48,7 +31,7 @@ static bool stock_up(struct stock *st, size_t want)
     want = want < STOCK ? want : STOCK;
     while (want && !pt_account_frames(pt, (int64_t)want))
         want /= 2;
-    st->n = want ? get_frames(pt, st->pa, want) : 0;
+    st->n = want ? pt_alloc_frames(pt, st->pa, want) : 0;
     if (st->n < want)
         pt_account_frames(pt, -(int64_t)(want - st->n));
     return st->n != 0;

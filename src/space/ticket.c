@@ -286,7 +286,6 @@ static void lead_on(struct aspace_ticket *t)
 static int fill(const struct aspace_ticket *t, uint64_t *slot, aspace_pa_t pa)
 {
     struct pt *pt = &t->space->pt;
-    const struct aspace_hal *hal = pt->host->hal;
     uint64_t e = slot_load(slot);
     enum slot_kind kind = slot_kind(pt->F, 0, e);
     if (seam_load(&t->pending.stale))
@@ -302,8 +301,7 @@ static int fill(const struct aspace_ticket *t, uint64_t *slot, aspace_pa_t pa)
     if (area->flags & AREA_OBJECT)
         return ASPACE_E_UNSUPPORTED;
     rights = log_new_rights(pt, area_leaf_rights(area, 0, rights));
-    if (rights & ASPACE_X && hal->icache_sync)
-        hal->icache_sync(pt->host->ctx, pa, 4096);
+    pt_sync_icache(pt, rights, pa, 4096);
     if (!slot_cas(slot, &e, fmt_leaf(pt->F, &pt->C, 0, rights, area->attr) | fmt_addr_bits(pt->F, pa)))
         return ASPACE_E_EXISTS; /* nothing but T1 changes a marker without the lock */
     pt_sync_walkers(pt, slot, sizeof *slot);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The host: what all spaces of one instance share. Owns the layout of struct aspace_host and of its per-CPU parts;
- * the pieces are worked by sync/smr.c (reclamation), pt/pool.c (tables) and backend/area.c (records).
+ * the pieces are worked by sync/smr.c (reclamation), pt/pool.c (tables) and pt/area.c (records).
  */
 #ifndef ASPACE_SYNC_HOST_H
 #define ASPACE_SYNC_HOST_H

@@ -476,6 +476,180 @@ static void backend_destroy(struct env *env)
     object_close(&o);
 }
 
+/* One that answers what it is told to. */
+struct lender {
+    enum aspace_fault_result answer;
+    struct aspace_page page;
+    unsigned fills, releases, dirty;
+    uint64_t offset; /* of the last release */
+    aspace_pa_t pa;
+};
+
+static enum aspace_fault_result lender_fill(const struct aspace_fill *fill, struct aspace_page *page)
+{
+    struct lender *l = fill->ctx;
+
+    l->fills++;
+    *page = l->page;
+    return l->answer;
+}
+
+static void lender_release(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned order)
+{
+    struct lender *l = ctx;
+
+    (void)order;
+    l->releases++;
+    l->offset = offset;
+    l->pa = pa;
+}
+
+static void lender_dirty(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned order)
+{
+    struct lender *l = ctx;
+
+    (void)offset, (void)pa, (void)order;
+    l->dirty++;
+}
+
+static const struct aspace_backend lender_backend = {
+    .name = "lender", .fill = lender_fill, .release = lender_release, .dirty = lender_dirty};
+
+/* Four pages, the first at `offset` to the lender. */
+static void map_lender(struct env *env, struct lender *l, uint64_t va, uint64_t offset, uint32_t rights)
+{
+    struct aspace_map m = request(ASPACE_KIND_CUSTOM, va, 4 * PAGE, rights);
+
+    m.backend = &lender_backend;
+    m.backend_ctx = l;
+    m.offset = offset;
+    m.max_rights = ASPACE_RWX;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+}
+
+/* A page that cannot be mapped is given back as what it was asked for; what was not supplied is not. */
+static void backend_bad_pages(struct env *env)
+{
+    struct aspace_frame f;
+    uint64_t va = at(env, 1, 0), end = naive_output_end(&env->config);
+    CHECK_OK(aspace_frame_alloc(env->host, 0, true, &f));
+    const struct aspace_page bad[] = {
+        {.pa = f.pa + 8}, {.pa = f.pa, .order = 63},       {.pa = f.pa, .order = 200}, {.pa = f.pa, .order = 40},
+        {.pa = end},      {.pa = f.pa, .rights = env->rw},
+    };
+    struct lender l = {.answer = ASPACE_FAULT_DONE};
+
+    map_lender(env, &l, va, 16 * PAGE, env->ro);
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        l.page = bad[i];
+        CHECK_FAULT(aspace_fault(env->space, va + 2 * PAGE + 5, ASPACE_R, NULL), ASPACE_FAULT_BUS);
+        expect_absent(env, va + 2 * PAGE);
+        CHECK_EQ(l.releases, i + 1);
+        CHECK_EQ(l.offset, 18 * PAGE);
+        CHECK_EQ(l.pa, bad[i].pa);
+    }
+    l.page = (struct aspace_page){.pa = ASPACE_PA_NONE};
+    CHECK_FAULT(aspace_fault(env->space, va + 2 * PAGE, ASPACE_R, NULL), ASPACE_FAULT_BUS);
+    l.answer = (enum aspace_fault_result)(ASPACE_FAULT_COUNT + 3);
+    CHECK_FAULT(aspace_fault(env->space, va + 2 * PAGE, ASPACE_R, NULL), ASPACE_FAULT_BUS);
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+    CHECK_EQ(l.releases, sizeof(bad) / sizeof(bad[0]));
+    aspace_frame_release(&f);
+}
+
+/* Lent for reading, then written: the same page with more rights, and one reference of the two. */
+static void backend_asked_again(struct env *env)
+{
+    struct aspace_frame f, other;
+    uint64_t va = at(env, 1, 0);
+    struct lender l = {.answer = ASPACE_FAULT_DONE};
+
+    CHECK_OK(aspace_frame_alloc(env->host, 0, true, &f));
+    CHECK_OK(aspace_frame_alloc(env->host, 0, true, &other));
+    map_lender(env, &l, va, 0, env->rw);
+    l.page = (struct aspace_page){.pa = f.pa, .rights = env->ro};
+    touch(env, va + PAGE, ASPACE_R);
+    l.answer = ASPACE_FAULT_NEEDS_IO;
+    CHECK_FAULT(aspace_fault(env->space, va + PAGE, ASPACE_W, NULL), ASPACE_FAULT_NEEDS_IO);
+    l.answer = ASPACE_FAULT_DONE;
+    l.page = (struct aspace_page){.pa = ASPACE_PA_NONE};
+    CHECK_FAULT(aspace_fault(env->space, va + PAGE, ASPACE_W, NULL), ASPACE_FAULT_BUS);
+    CHECK_EQ(l.releases, 0);
+    l.page.pa = other.pa;
+    CHECK_FAULT(aspace_fault(env->space, va + PAGE, ASPACE_W, NULL), ASPACE_FAULT_BUS);
+    CHECK_EQ(l.releases, 1);
+    CHECK_EQ(l.pa, other.pa);
+    expect_leaf(env, va + PAGE, f.pa, env->ro);
+    l.page.pa = f.pa;
+    touch(env, va + PAGE, ASPACE_W);
+    expect_leaf(env, va + PAGE, f.pa, env->rw);
+    CHECK_EQ(l.releases, 2);
+    CHECK_EQ(l.fills, 5);
+    audit(env);
+    if (env->config.features & ASPACE_FEAT_AD) {
+        poke(env, va + PAGE, 1); /* without flags of hardware's it may have been written */
+    }
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+    CHECK_EQ(l.releases, 3);
+    CHECK_EQ(l.dirty, 1);
+    aspace_frame_release(&f);
+    aspace_frame_release(&other);
+}
+
+/* Lent for reading, then executed. */
+static void backend_executed_later(struct env *env)
+{
+    struct aspace_frame f;
+    uint64_t va = at(env, 1, 0);
+    struct aspace_linux_counts before, after;
+    struct lender l = {.answer = ASPACE_FAULT_DONE};
+
+    if (!expressible(env, ASPACE_R)) {
+        test_skip("pages that can be read can be executed");
+    }
+    CHECK_OK(aspace_frame_alloc(env->host, 0, true, &f));
+    map_lender(env, &l, va, 0, ASPACE_RX);
+    l.page = (struct aspace_page){.pa = f.pa, .rights = ASPACE_R};
+    touch(env, va + PAGE, ASPACE_R);
+    l.page.rights = 0;
+    aspace_linux_counts_read(&env->machine, &before);
+    touch(env, va + PAGE, ASPACE_X);
+    expect_leaf(env, va + PAGE, f.pa, ASPACE_RX);
+    aspace_linux_counts_read(&env->machine, &after);
+    CHECK_EQ(after.icache_sync, before.icache_sync + 1);
+    CHECK_EQ(env->machine.icache_last, f.pa);
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+    aspace_frame_release(&f);
+}
+
+/* Written, then without any right, then with one that it was not lent with. */
+static void backend_stays_dirty(struct env *env)
+{
+    struct aspace_frame f;
+    uint64_t va = at(env, 1, 0);
+    struct lender l = {.answer = ASPACE_FAULT_DONE};
+
+    if (!expressible(env, ASPACE_X) || env->rw & ASPACE_X) {
+        test_skip("pages that can be executed can be read");
+    }
+    CHECK_OK(aspace_frame_alloc(env->host, 0, true, &f));
+    map_lender(env, &l, va, 0, env->rw);
+    l.page.pa = f.pa;
+    poke(env, va + PAGE, 1);
+    CHECK_OK(aspace_protect(env->space, va, 4 * PAGE, 0));
+    CHECK_OK(aspace_protect(env->space, va, 4 * PAGE, ASPACE_X));
+    touch(env, va + PAGE, ASPACE_X);
+    expect_leaf(env, va + PAGE, f.pa, ASPACE_X);
+    CHECK_EQ(l.dirty, 0);
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+    CHECK_EQ(l.dirty, 1);
+    aspace_frame_release(&f);
+}
+
 /* ----------------------------------------------------------------------------------------------------------- frames */
 
 static void frames(struct env *env)
@@ -525,6 +699,10 @@ static const struct test tests[] = {
     {"backend_lends_less", backend_lends_less, 0},
     {"backend_keeps_less", backend_keeps_less, 0},
     {"backend_destroy", backend_destroy, NEEDS_PLAIN},
+    {"backend_bad_pages", backend_bad_pages, 0},
+    {"backend_asked_again", backend_asked_again, 0},
+    {"backend_executed_later", backend_executed_later, 0},
+    {"backend_stays_dirty", backend_stays_dirty, 0},
     {"frames", frames, NEEDS_PLAIN},
 };
 const struct suite access_suite = SUITE(tests);

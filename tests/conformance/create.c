@@ -231,6 +231,45 @@ static void quota_tables(struct env *env)
     CHECK(counters(env).tables <= config.quota_tables);
 }
 
+/* A fault that needs two tables and gets one gives it back. */
+static void quota_in_fault(struct env *env)
+{
+    struct aspace_config config = env->config;
+    uint64_t va = at(env, 2, 0);
+    struct aspace_map m = request(ASPACE_KIND_LAZY, va, env->span[2], env->rw);
+
+    m.max_leaf_level = 1;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    config.quota_tables = counters(env).tables + 1;
+    recreate(env, &config);
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    struct snapshot *before = snapshot_take(env);
+    CHECK_FAULT(aspace_fault(env->space, va + PAGE, ASPACE_W, NULL), ASPACE_FAULT_NO_MEMORY);
+    snapshot_same(env, before, "a fault without tables");
+    snapshot_free(before);
+    CHECK_EQ(counters(env).tables, config.quota_tables - 1);
+    CHECK_EQ(frames_held(env), 0);
+    audit(env);
+}
+
+/* The last frames of a quota are found, however many would be taken at once. */
+static void quota_in_populate(struct env *env)
+{
+    struct aspace_config config = env->config;
+    uint64_t done;
+
+    config.quota_frames = 5;
+    recreate(env, &config);
+    uint64_t va = at(env, 1, 0);
+    do_map(env, ASPACE_KIND_LAZY, va, 40 * PAGE, env->rw);
+    CHECK_ERROR(aspace_populate(env->space, va, 40 * PAGE, &done), ASPACE_E_NO_MEMORY);
+    CHECK_EQ(done, 5 * PAGE);
+    CHECK_EQ(frames_held(env), 5);
+    CHECK_OK(aspace_protect(env->space, va + 5 * PAGE, 4 * PAGE, 0));
+    CHECK_OK(aspace_populate(env->space, va, 9 * PAGE, &done)); /* what nobody may use yet is passed */
+    CHECK_EQ(frames_held(env), 5);
+}
+
 static void close_answers(struct env *env)
 {
     uint64_t va = at(env, 0, 0);
@@ -464,6 +503,8 @@ static const struct test tests[] = {
     {"create_registers", create_registers, 0},
     {"create_two", create_two, NEEDS_PLAIN},
     {"quota_frames", quota_frames, NEEDS_PLAIN},
+    {"quota_in_fault", quota_in_fault, NEEDS_ROOM},
+    {"quota_in_populate", quota_in_populate, NEEDS_ROOM},
     {"quota_tables", quota_tables, NEEDS_PLAIN},
     {"close_answers", close_answers, NEEDS_PLAIN},
     {"destroy_busy", destroy_busy, NEEDS_PLAIN},

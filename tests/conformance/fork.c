@@ -447,6 +447,56 @@ static void fork_during_a_fault(struct env *env)
     CHECK_EQ(walk(env, m.va).pa, pa);
 }
 
+/* A backend that counts its mappings, and may refuse one more. */
+struct told {
+    int answer;
+    uint64_t parent, child;
+    unsigned unmapped;
+};
+
+static int hear_of_fork(void *ctx, uint64_t area_id, uint64_t child_id)
+{
+    struct told *t = ctx;
+
+    t->parent = area_id;
+    t->child = child_id;
+    return t->answer;
+}
+
+static void hear_of_end(void *ctx, uint64_t area_id)
+{
+    struct told *t = ctx;
+
+    t->unmapped += area_id == t->child;
+}
+
+static void backend_is_told(struct env *env)
+{
+    static const struct aspace_backend backend = {"told", .fill = fetch_later, .forked = hear_of_fork,
+                                                  .unmapped = hear_of_end};
+    struct aspace_map m = request(ASPACE_KIND_CUSTOM, env->base, 2 * PAGE, env->rw);
+    struct told told = {.answer = ASPACE_E_LIMIT};
+    struct clone child;
+
+    m.backend = &backend;
+    m.backend_ctx = &told;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    make_clone(env, &child, 1);
+    CHECK_ERROR(aspace_fork(env->space, child.space), ASPACE_E_LIMIT);
+    aspace_trim(env->host);
+    CHECK_EQ(told.unmapped, 0);
+    told.answer = ASPACE_E_OK;
+    CHECK_OK(aspace_fork(env->space, child.space));
+    CHECK_EQ(told.parent, query(env, m.va).id);
+    swap(env, &child);
+    CHECK_EQ(told.child, query(env, m.va).id);
+    swap(env, &child);
+    drop_clone(env, &child);
+    aspace_trim(env->host);
+    CHECK_EQ(told.unmapped, 1);
+    CHECK(mapped(env, m.va));
+}
+
 /* 37: the child gets a copy at once; what the device writes the parent sees, and only it. */
 static void pinned_page(struct env *env)
 {
@@ -810,6 +860,7 @@ static const struct test tests[] = {
     {"fork_moved_while_shared", moved_while_shared, NEEDS_HUGE},
     {"fork_embedder_counts", embedder_counts, NEEDS_FEW},
     {"fork_saturation", saturation, 0},
+    {"fork_backend_is_told", backend_is_told, 0},
     {"fork_quota_of_child", quota_of_child, 0},
     {"fork_take_back_after_protect", take_back_after_protect, 0},
     {"s29_sole_owner_takes_back", sole_owner_takes_back, 0},

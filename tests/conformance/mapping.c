@@ -319,6 +319,34 @@ static void rights_decide_faults(struct env *env)
     }
 }
 
+/* Frames that are there before anybody may use them: small, and as large as can be. */
+static void rights_come_later(struct env *env)
+{
+    uint64_t va = at(env, 1, 1) - 4 * PAGE, size = env->span[1] + 8 * PAGE, pa = device_pa(env, 2 * size);
+    struct aspace_map m = request_linear(va, size, 0, pa - pa % env->span[1] + env->span[1] - 4 * PAGE);
+
+    m.max_rights = env->rw;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    audit(env);
+    for (uint64_t n = 0; n < size / PAGE; n++) {
+        expect_absent(env, va + n * PAGE);
+    }
+    CHECK_OK(aspace_protect(env->space, va, size, env->rw));
+    for (uint64_t n = 0; n < size / PAGE; n++) {
+        expect_leaf(env, va + n * PAGE, m.pa + n * PAGE, env->rw);
+    }
+    CHECK_OK(aspace_unmap(env->space, va, size));
+    m = request(ASPACE_KIND_EAGER, va, 6 * PAGE, 0);
+    m.max_rights = env->rw;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    expect_absent(env, va + PAGE);
+    CHECK_EQ(frames_held(env), 6);
+    CHECK_FAULT(aspace_fault(env->space, va + PAGE, ASPACE_R, NULL), ASPACE_FAULT_PERMISSION);
+    CHECK_OK(aspace_protect(env->space, va, 6 * PAGE, env->rw));
+    CHECK_EQ(peek(env, va + PAGE), 0);
+    audit(env);
+}
+
 static void attr_round_trip(struct env *env)
 {
     uint64_t va = at(env, 1, 0);
@@ -561,6 +589,7 @@ static const struct test tests[] = {
     {"map_exists", map_exists, 0},
     {"rights_round_trip", rights_round_trip, 0},
     {"rights_decide_faults", rights_decide_faults, 0},
+    {"rights_come_later", rights_come_later, NEEDS_ROOM},
     {"attr_round_trip", attr_round_trip, 0},
     {"attr_survives", attr_survives, 0},
     {"linear_offsets", linear_offsets, 0},

@@ -24,5 +24,6 @@ extern const struct suite fork_suite;      /* forks, and pages shared until they
 extern const struct suite scenario_suite;  /* the cases from defects seen elsewhere, numbered */
 extern const struct suite lifetime_suite;  /* more of them: who takes away what others are still at */
 extern const struct suite ticket_suite;    /* faults that wait for I/O */
+extern const struct suite hal_suite;       /* what an embedder's HAL may be */
 
 #endif

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "conformance/naive.h"
+#include "sim_walker.h"
 
 void race_fail(const struct race_cpu *cpu, const char *file, int line, const char *format, ...)
 {
@@ -43,22 +43,6 @@ uint64_t race_random(struct race_cpu *cpu)
 uint64_t race_below(struct race_cpu *cpu, uint64_t n)
 {
     return race_random(cpu) % n;
-}
-
-void race_walk(const struct sim_space *space, uint64_t va, const void *(*at_pa)(uint64_t pa), struct sim_walk *found)
-{
-    struct naive_result r;
-
-    naive_walk(space->format, space->config, space->root, va, at_pa, &r);
-    found->present = r.present;
-    found->malformed = r.malformed;
-    found->fault_level = r.fault_level;
-    found->pa = r.pa;
-    found->leaf_bytes = r.leaf_bytes;
-    found->rights = r.rights;
-    found->attr = r.attr;
-    memcpy(found->table_pa, r.table_pa, sizeof(found->table_pa));
-    found->tables = r.tables;
 }
 
 /* -------------------------------------------------------------------------------------------- the mistaken embedder */
@@ -185,7 +169,7 @@ static void open_space(struct race *race)
     if (error) {
         race_fail(NULL, __FILE__, __LINE__, "create: %s", aspace_error_name(error));
     }
-    race->sim_space.walk = race_walk;
+    race->sim_space.walk = sim_walk_naively;
     race->sim_space.levels = naive_levels(race->config.format);
     race->sim_space.index_bits = naive_index_bits(race->config.format);
     aspace_linux_describe(race->space, &race->config, &race->sim_space);

@@ -141,9 +141,6 @@ void race_dawdle(struct race_cpu *cpu);
 uint64_t race_random(struct race_cpu *cpu);
 uint64_t race_below(struct race_cpu *cpu, uint64_t n);
 
-/* What walks for the simulated CPUs. */
-void race_walk(const struct sim_space *space, uint64_t va, const void *(*at_pa)(uint64_t pa), struct sim_walk *found);
-
 /* A word of physical memory, as a running program reads and writes it. */
 static inline uint64_t race_load(uint64_t pa)
 {

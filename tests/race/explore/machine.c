@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "conformance/naive.h"
 #include "pt/pt.h"
+#include "sim_walker.h"
 
 enum {
     FRAMES = 1024,
@@ -51,21 +51,12 @@ static const void *walked_at(uint64_t pa)
 static void walk_space(const struct sim_space *space, uint64_t va, const void *(*phys)(uint64_t pa),
                        struct sim_walk *walk)
 {
-    struct naive_result r;
-    naive_walk(space->format, space->config, space->root, va, phys, &r);
-    walk->present = r.present;
-    walk->malformed = r.malformed;
-    walk->fault_level = r.fault_level;
-    walk->pa = r.pa;
-    walk->leaf_bytes = r.leaf_bytes;
-    walk->rights = r.rights;
-    walk->attr = r.attr;
-    walk->tables = r.tables;
-    memcpy(walk->table_pa, r.table_pa, sizeof walk->table_pa);
     struct sim_cpu *cpu = &machine.port.sim.cpu[aspace_linux_cpu];
-    if (r.present)
+    struct naive_result r;
+    sim_walk_naively(space, va, phys, walk);
+    if (walk->present)
         machine.stamp[aspace_linux_cpu][cpu->leaf_next] = ++machine.fills;
-    if (r.present && explore_weak) /* again, for the walk above may have begun in a walk cache */
+    if (walk->present && explore_weak) /* again, for the walk above may have begun in a walk cache */
         naive_walk(space->format, space->config, space->root, va, walked_at, &r);
 }
 

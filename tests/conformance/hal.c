@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What an embedder's HAL may be: one whose walkers do not snoop the caches, one without batches, one that has frames
+ * which the format cannot address.
+ */
+#include <string.h>
+
+#include "clone.h"
+
+/* ---------------------------------------------------------------------------------------- walkers that do not snoop */
+
+enum { LINE = 64, SEEN_PAGES = 128 };
+
+/* Memory as such a walker sees it: what was cleaned, as it was then. */
+static struct {
+    uint64_t pa;
+    char bytes[4096];
+} seen[SEEN_PAGES];
+static unsigned seen_pages;
+static bool unseen; /* the walk got to where nothing was ever cleaned */
+
+static void clean_line(const void *line)
+{
+    uint64_t pa = aspace_virt_to_phys((const void *)((uintptr_t)line & ~(uintptr_t)4095));
+    unsigned n = 0;
+
+    while (n < seen_pages && seen[n].pa != pa) {
+        n++;
+    }
+    CHECK(n < SEEN_PAGES);
+    if (n == seen_pages) {
+        seen_pages++;
+        seen[n].pa = pa;
+        memset(seen[n].bytes, 0xff, sizeof(seen[n].bytes));
+    }
+    memcpy(seen[n].bytes + ((uintptr_t)line & 4095), line, LINE);
+}
+
+static void clean(void *ctx, const void *p, size_t bytes)
+{
+    const char *line = (const char *)((uintptr_t)p & ~(uintptr_t)(LINE - 1)), *end = (const char *)p + bytes;
+
+    (void)ctx;
+    for (; line < end; line += LINE) {
+        clean_line(line);
+    }
+}
+
+static const void *seen_at(uint64_t pa)
+{
+    static const uint64_t nothing;
+
+    for (unsigned n = 0; n < seen_pages; n++) {
+        if (seen[n].pa == (pa & ~UINT64_C(4095))) {
+            return seen[n].bytes + (pa & 4095);
+        }
+    }
+    unseen = true;
+    return &nothing;
+}
+
+/* The walker finds what is in memory. */
+static void expect_seen(struct env *env, uint64_t va, uint64_t pages)
+{
+    for (; pages; pages--, va += PAGE) {
+        struct naive_result r, now = walk(env, va);
+        unseen = false;
+        naive_walk(env->config.format, &env->config, aspace_root(env->space), va, seen_at, &r);
+        CHECK(!unseen);
+        CHECK(!r.malformed);
+        CHECK_EQ(r.present, now.present);
+        if (now.present) {
+            CHECK_EQ(r.pa, now.pa);
+            CHECK_EQ(r.rights, now.rights);
+            CHECK_EQ(r.leaf_bytes, now.leaf_bytes);
+        }
+    }
+}
+
+/* From the first entry of the root on. */
+static void watch_walks(struct env *env)
+{
+    struct aspace_config config = env->config;
+
+    seen_pages = 0;
+    env->hal.dcache_clean = clean;
+    config.fault_around = 4;
+    recreate(env, &config);
+}
+
+static void cleaned_small(struct env *env)
+{
+    watch_walks(env);
+    uint64_t va = at(env, 1, 0), pages = 2 * env->span[1] / PAGE, done;
+    do_linear(env, va, 3 * PAGE, env->rw, device_pa(env, env->span[1]));
+    expect_seen(env, va, pages);
+    do_map(env, ASPACE_KIND_LAZY, va + 4 * PAGE, 12 * PAGE, env->rw);
+    do_map(env, ASPACE_KIND_EAGER, va + 40 * PAGE, 8 * PAGE, env->rw);
+    expect_seen(env, va, pages);
+    for (unsigned n = 4; n < 9; n++) {
+        CHECK(aspace_fault(env->space, va + n * PAGE, ASPACE_W, NULL) <= ASPACE_FAULT_SPURIOUS);
+        expect_seen(env, va, pages);
+    }
+    CHECK_OK(aspace_populate(env->space, va + 4 * PAGE, 12 * PAGE, &done));
+    expect_seen(env, va, pages);
+    CHECK_OK(aspace_protect(env->space, va + PAGE, PAGE, env->ro));
+    CHECK_OK(aspace_protect(env->space, va + 5 * PAGE, 2 * PAGE, env->ro));
+    CHECK_OK(aspace_protect(env->space, va + 42 * PAGE, PAGE, 0));
+    expect_seen(env, va, pages);
+    CHECK_OK(aspace_discard(env->space, va + 6 * PAGE, PAGE));
+    CHECK_OK(aspace_migrate(env->space, va + 7 * PAGE, ASPACE_PA_NONE));
+    expect_seen(env, va, pages);
+    CHECK_OK(aspace_move(env->space, va + 4 * PAGE, 12 * PAGE, va + env->span[1], NULL));
+    expect_seen(env, va, pages);
+    CHECK_OK(aspace_unmap(env->space, va, PAGE));
+    CHECK_OK(aspace_unmap(env->space, va + 40 * PAGE, 2 * PAGE));
+    expect_seen(env, va, pages);
+    do_linear(env, va + 60 * PAGE, 2 * PAGE, env->rw, device_pa(env, env->span[1])); /* the table is there */
+    expect_seen(env, va, pages);
+    CHECK_OK(aspace_unmap(env->space, va, env->span[1]));
+    expect_seen(env, va, pages);
+    struct aspace_map m = request(ASPACE_KIND_LAZY, va + env->span[1], env->span[1], env->rw);
+    m.max_leaf_level = 1;
+    m.flags = ASPACE_MAP_REPLACE;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    touch(env, m.va + 3 * PAGE, ASPACE_W); /* in one marker */
+    expect_seen(env, va, pages);
+}
+
+static void cleaned_large(struct env *env)
+{
+    watch_walks(env);
+    uint64_t va = at(env, 1, 0), span = env->span[1], pages = 3 * span / PAGE;
+    do_map(env, ASPACE_KIND_LAZY, va, 2 * span, env->rw);
+    do_linear(env, va + 2 * span, span, env->rw, device_pa(env, 2 * span));
+    expect_seen(env, va, pages);
+    touch(env, va, ASPACE_W);
+    expect_seen(env, va, pages);
+    CHECK_OK(aspace_split(env->space, va));
+    expect_seen(env, va, pages);
+    CHECK_OK(aspace_collapse(env->space, va, 1));
+    expect_seen(env, va, pages);
+    CHECK_OK(aspace_protect(env->space, va + 3 * PAGE, PAGE, env->ro));
+    CHECK_OK(aspace_unmap(env->space, va + 2 * span + PAGE, PAGE));
+    expect_seen(env, va, pages);
+    CHECK_OK(aspace_unmap(env->space, va, span));
+    CHECK_OK(aspace_unmap(env->space, va + span, span));
+    expect_seen(env, va, pages);
+}
+
+static void cleaned_fork(struct env *env)
+{
+    static struct clone child;
+
+    watch_walks(env);
+    uint64_t va = at(env, 1, 0);
+    do_map(env, ASPACE_KIND_LAZY, va, 8 * PAGE, env->rw);
+    poke(env, va, 1);
+    poke(env, va + PAGE, 2);
+    fork_clone(env, &child);
+    expect_seen(env, va, 16);
+    swap(env, &child);
+    expect_seen(env, va, 16);
+    poke(env, va, 3);
+    expect_seen(env, va, 16);
+    swap(env, &child);
+    CHECK_EQ(peek(env, va), 1);
+    drop_clone(env, &child);
+    aspace_trim(env->host);
+    poke(env, va, 4);
+    expect_seen(env, va, 16);
+}
+
+/* ------------------------------------------------------------------------------------------------ frames one by one */
+
+static void no_batches(struct env *env)
+{
+    uint64_t va = at(env, 1, 0), done;
+
+    env->hal.alloc_batch = NULL;
+    env->hal.free_batch = NULL;
+    do_map(env, ASPACE_KIND_EAGER, va, 40 * PAGE, env->rw);
+    do_map(env, ASPACE_KIND_LAZY, va + 40 * PAGE, 40 * PAGE, env->rw);
+    CHECK_OK(aspace_populate(env->space, va + 40 * PAGE, 40 * PAGE, &done));
+    CHECK_EQ(frames_held(env), 80);
+    for (unsigned n = 0; n < 80; n++) {
+        CHECK_EQ(peek(env, va + n * PAGE), 0);
+    }
+    audit(env);
+    CHECK_OK(aspace_unmap(env->space, va, 80 * PAGE));
+    CHECK_EQ(frames_held(env), 0);
+}
+
+/* ------------------------------------------------------------------------------------- frames that are out of reach */
+
+static struct aspace_hal right;
+static uint64_t far_pa;             /* the first that the format cannot address */
+static unsigned far_every, far_out; /* every so many-th frame is that one; how many are out */
+static unsigned far_asked;
+
+static bool is_far(unsigned flags)
+{
+    return !(flags & ASPACE_ALLOC_TABLE) && ++far_asked % far_every == 0;
+}
+
+static aspace_pa_t far_alloc(void *ctx, unsigned order, unsigned flags)
+{
+    bool far = is_far(flags);
+
+    far_out += far;
+    return far ? far_pa : right.alloc(ctx, order, flags);
+}
+
+static void far_free(void *ctx, aspace_pa_t pa, unsigned order)
+{
+    if (pa == far_pa) {
+        far_out--;
+        return;
+    }
+    right.free(ctx, pa, order);
+}
+
+static size_t far_alloc_batch(void *ctx, aspace_pa_t *pa, size_t n, unsigned flags)
+{
+    size_t got = 0;
+
+    while (got < n && (pa[got] = far_alloc(ctx, 0, flags)) != ASPACE_PA_NONE) {
+        got++;
+    }
+    return got;
+}
+
+static void far_begin(struct env *env, unsigned every)
+{
+    right = env->hal;
+    far_pa = naive_output_end(&env->config);
+    far_every = every;
+    far_out = far_asked = 0;
+    env->hal.alloc = far_alloc;
+    env->hal.free = far_free;
+    env->hal.alloc_batch = right.alloc_batch ? far_alloc_batch : NULL;
+}
+
+/* None at all will do: nothing is changed, and each goes back. */
+static void all_far(struct env *env)
+{
+    uint64_t va = at(env, 1, 0), done;
+    struct aspace_map m = request(ASPACE_KIND_EAGER, va, 8 * PAGE, env->rw);
+
+    do_map(env, ASPACE_KIND_LAZY, va + 8 * PAGE, 8 * PAGE, env->rw);
+    do_map(env, ASPACE_KIND_LAZY, va + 16 * PAGE, 8 * PAGE, env->rw);
+    poke(env, va + 16 * PAGE, 1);
+    far_begin(env, 1);
+    CHECK_ERROR(aspace_map(env->space, &m, NULL), ASPACE_E_NO_MEMORY);
+    CHECK_FAULT(aspace_fault(env->space, va + 8 * PAGE, ASPACE_W, NULL), ASPACE_FAULT_NO_MEMORY);
+    CHECK_ERROR(aspace_populate(env->space, va + 8 * PAGE, 8 * PAGE, &done), ASPACE_E_NO_MEMORY);
+    CHECK_ERROR(aspace_migrate(env->space, va + 16 * PAGE, ASPACE_PA_NONE), ASPACE_E_NO_MEMORY);
+    CHECK_EQ(far_out, 0);
+    CHECK(far_asked >= 4);
+    env->hal = right;
+    CHECK_EQ(frames_held(env), 1);
+    CHECK(!mapped(env, va));
+    CHECK_EQ(peek(env, va + 16 * PAGE), 1);
+    audit(env);
+}
+
+/* Some will do, and are used: with batches and without. */
+static void some_far(struct env *env)
+{
+    uint64_t va = at(env, 1, 0), done;
+
+    for (unsigned round = 0; round < 2; round++) {
+        env->hal.alloc_batch = round ? NULL : env->hal.alloc_batch;
+        far_begin(env, 3);
+        do_map(env, ASPACE_KIND_EAGER, va, 40 * PAGE, env->rw);
+        CHECK(far_asked > 40);
+        do_map(env, ASPACE_KIND_LAZY, va + 40 * PAGE, 40 * PAGE, env->rw);
+        CHECK_OK(aspace_populate(env->space, va + 40 * PAGE, 40 * PAGE, &done));
+        CHECK_EQ(far_out, 0);
+        env->hal = right;
+        for (unsigned n = 0; n < 80; n++) {
+            CHECK(machine_owns(agree(env, va + n * PAGE).pa));
+        }
+        CHECK_EQ(frames_held(env), 80);
+        audit(env);
+        CHECK_OK(aspace_clear(env->space));
+    }
+}
+
+static const struct test tests[] = {
+    {"cleaned_small", cleaned_small, NEEDS_ROOM},
+    {"cleaned_large", cleaned_large, NEEDS_HUGE},
+    {"cleaned_fork", cleaned_fork, 0},
+    {"hal_no_batches", no_batches, NEEDS_ROOM},
+    {"hal_all_far", all_far, NEEDS_ROOM},
+    {"hal_some_far", some_far, NEEDS_ROOM},
+};
+const struct suite hal_suite = SUITE(tests);
