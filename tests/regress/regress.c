@@ -508,7 +508,88 @@ static void right_given_back_is_not_spurious(struct env *env)
     CHECK_OK(aspace_dirty_stop(env->space));
 }
 
+/* A write to a shared large page splits it when there is a frame for the copy, and not before. */
+static void copy_without_memory_splits_nothing(struct env *env)
+{
+    uint64_t va = at(env, 1, 1);
+    struct aspace *child = beside(env);
+
+    do_map(env, ASPACE_KIND_EAGER, va, env->span[1], env->rw);
+    CHECK_OK(aspace_fork(env->space, child));
+    arena_fail_from(&env->machine.arena, 1);
+    CHECK_FAULT(aspace_fault(env->space, va, ASPACE_W, NULL), ASPACE_FAULT_NO_MEMORY);
+    arena_fail_nth(&env->machine.arena, 0);
+    CHECK_EQ(agree(env, va).leaf_bytes, env->span[1]);
+    CHECK_EQ(counters(env).splits, 0);
+    touch(env, va, ASPACE_W);
+    drop_beside(child);
+}
+
+static uint64_t frames_at_most;
+
+static aspace_pa_t alloc_within(void *ctx, unsigned order, unsigned flags)
+{
+    struct aspace_linux *machine = ctx;
+    struct arena_counts now;
+
+    arena_counts_read(&machine->arena, &now);
+    return now.frames < frames_at_most ? machine->hal->alloc(ctx, order, flags) : ASPACE_PA_NONE;
+}
+
+/* A frame that only waits for a grace period is one that a copy can have; and if another mapping has gone that was not
+ * counted down yet, no frame is needed. */
+static void copy_frees_before_it_refuses(struct env *env)
+{
+    struct aspace_map m = request(ASPACE_KIND_LAZY, env->base, 3 * PAGE, env->rw);
+    struct aspace *child = beside(env);
+
+    m.max_leaf_level = 1;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    poke(env, m.va, 1);
+    poke(env, m.va + PAGE, 2);
+    CHECK_OK(aspace_fork(env->space, child));
+    poke(env, m.va + 2 * PAGE, 3);
+    frames_at_most = ledger(env).frames;
+    env->hal.alloc = alloc_within;
+    CHECK_FAULT(aspace_fault(env->space, m.va, ASPACE_W, NULL), ASPACE_FAULT_NO_MEMORY);
+    CHECK_OK(aspace_discard(env->space, m.va + 2 * PAGE, PAGE));
+    touch(env, m.va, ASPACE_W);
+    CHECK_EQ(counters(env).cow_copies, 1);
+    CHECK_OK(aspace_unmap(child, m.va, 3 * PAGE));
+    frames_at_most = 0;
+    touch(env, m.va + PAGE, ASPACE_W);
+    CHECK_EQ(counters(env).cow_copies, 1);
+    env->hal.alloc = env->machine.hal->alloc;
+    CHECK_EQ(peek(env, m.va + PAGE), 2);
+    drop_beside(child);
+}
+
+/* What the child had of a fork that failed does not make the parent copy its pages. */
+static void failed_fork_costs_no_copy(struct env *env)
+{
+    struct aspace_map m = request(ASPACE_KIND_LAZY, env->base, 2 * PAGE, env->rw);
+    struct aspace *child = beside(env);
+    int rc = ASPACE_E_NO_MEMORY;
+
+    m.fork = ASPACE_FORK_COPY;
+    m.max_leaf_level = 1;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    for (uint64_t n = 1; rc != ASPACE_OK; n++) {
+        poke(env, m.va, 1);
+        poke(env, m.va + PAGE, 2);
+        CHECK_EQ(counters(env).cow_copies, 0);
+        CHECK(n < 100);
+        arena_fail_nth(&env->machine.arena, n);
+        rc = aspace_fork(env->space, child);
+        arena_fail_nth(&env->machine.arena, 0);
+    }
+    drop_beside(child);
+}
+
 static const struct test tests[] = {
+    {"copy_without_memory_splits_nothing", copy_without_memory_splits_nothing, NEEDS_HUGE},
+    {"copy_frees_before_it_refuses", copy_frees_before_it_refuses, NEEDS_PLAIN},
+    {"failed_fork_costs_no_copy", failed_fork_costs_no_copy, 0},
     {"right_given_back_is_not_spurious", right_given_back_is_not_spurious, 0},
     {"failed_fork_forgets_its_records", failed_fork_forgets_its_records, 0},
     {"parent_stands_still_between_steps", parent_stands_still_between_steps, NEEDS_PLAIN},
