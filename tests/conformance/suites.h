@@ -22,6 +22,7 @@ extern const struct suite tag_suite;      /* VMIDs and ASIDs by generation */
 extern const struct suite fork_suite;     /* forks, and pages shared until they are written */
 extern const struct suite scenario_suite; /* the cases from defects seen elsewhere, numbered */
 extern const struct suite lifetime_suite; /* more of them: who takes away what others are still at */
+extern const struct suite flight_suite;   /* more of them: while an invalidation is in flight, a fork between steps */
 extern const struct suite ticket_suite;   /* faults that wait for I/O */
 
 #endif

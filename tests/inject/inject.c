@@ -214,7 +214,8 @@ static void add(const struct operation *operation, size_t count, const struct se
         }
         snprintf(all.names[n], sizeof(all.names[n]), "inject_%s%s%s", in ? in->name : "", in ? "_" : "",
                  operation->name);
-        all.tests[n] = (struct test){all.names[n], inject_operation, (operation->needs & 0xffff) | NEEDS_FEW};
+        all.tests[n] = (struct test){all.names[n], inject_operation,
+                                     (operation->needs & 0xffff) | (in == &logged_setting ? NEEDS_PLAIN : NEEDS_FEW)};
         all.operations[n] = operation;
         all.settings[n] = in;
     }
