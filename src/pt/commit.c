@@ -555,6 +555,12 @@ static bool concerns(const struct op *op, const struct area *area, unsigned soft
     return !op->keeps_own || area_frame_owner(area, soft) == FRAME_BACKEND;
 }
 
+/* What an object takes back goes all the same, as by an unmap: only the frame stays. */
+static bool is_pinned(const struct op *op, const struct node *n, unsigned i, uint64_t e)
+{
+    return pins_exist(op->pt->host) && pins_any(op->pt->host, op_leaf_pa(op, n, i, e), level_order(op->F, n->level));
+}
+
 /* T11, first half: filled slots become BUSY until the flush is acknowledged. */
 static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t va)
 {
@@ -565,7 +571,7 @@ static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t 
     struct area *area = value_area(op->pt->host, node_value(n, i));
     if (!(area->flags & (AREA_OWNED | AREA_CUSTOM)) || !concerns(op, area, slot_soft(op->F, n->level, e)))
         return;
-    if (pins_exist(op->pt->host) && pins_any(op->pt->host, op_leaf_pa(op, n, i, e), level_order(op->F, n->level)))
+    if (!op->only && is_pinned(op, n, i, e))
         return;
     uint64_t back = give_up(op, n, i, slot_xchg(slot, op_busy(op, n->level)), va);
     if (!back) /* the release will take the pages of the page back, but they stay mapped */

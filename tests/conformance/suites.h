@@ -16,6 +16,7 @@ extern const struct suite lookup_suite;   /* translate, limit, query, next, find
 extern const struct suite access_suite;   /* reading and writing by input address, traps, doorbells, backends, frames */
 extern const struct suite dirty_suite;    /* which pages were written */
 extern const struct suite pin_suite;      /* pages that devices use */
+extern const struct suite sort_suite;     /* pins and the dirty log over pages of every sort */
 extern const struct suite object_suite;   /* objects: shared, private, truncated, evicted, written back */
 extern const struct suite backing_suite;  /* the port's objects: files, memory that is elsewhere */
 extern const struct suite tag_suite;      /* VMIDs and ASIDs by generation */

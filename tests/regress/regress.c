@@ -12,6 +12,8 @@
 
 #include <aspace/dirty.h>
 #include <aspace/fork.h>
+#include <aspace/object.h>
+#include <aspace/pin.h>
 
 #include "../harness.h"
 
@@ -586,7 +588,44 @@ static void failed_fork_costs_no_copy(struct env *env)
     drop_beside(child);
 }
 
+/* An object takes its pages back, and private copies past its end, whether their frames are pinned or not. */
+static void revoked_although_pinned(struct env *env)
+{
+    static struct aspace_blob blob;
+    struct aspace_map m = request_linear(env->base, 2 * PAGE, env->rw, 0);
+    struct aspace_frame frame;
+    aspace_pa_t pages[2];
+
+    CHECK_OK(aspace_frame_alloc(env->host, 1, true, &frame));
+    CHECK_OK(aspace_blob_init(&blob, env->host, frame.pa, 2 * PAGE, ASPACE_RWX));
+    m.pa = frame.pa;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    m = request(ASPACE_KIND_SHARED, env->base + 2 * PAGE, 2 * PAGE, env->rw);
+    m.object = &blob.object;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    touch(env, m.va, ASPACE_W);
+    CHECK_OK(aspace_pin(env->space, env->base, PAGE, ASPACE_RW, pages));
+    (void)aspace_object_evict(&blob.object, 0, PAGE);
+    expect_absent(env, m.va);
+    m.va += 2 * PAGE;
+    m.kind = ASPACE_KIND_PRIVATE;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    CHECK_OK(aspace_pin(env->space, m.va, PAGE, ASPACE_RW, pages + 1));
+    aspace_object_truncate(&blob.object, 0);
+    expect_absent(env, m.va);
+    CHECK_FAULT(aspace_fault(env->space, m.va, ASPACE_R, NULL), ASPACE_FAULT_BUS);
+    aspace_trim(env->host);
+    *(uint64_t *)aspace_phys_to_virt(pages[1]) = 1; /* the ledger would tell if it were free */
+    CHECK_OK(aspace_unpin(env->space, env->base, PAGE, pages));
+    CHECK_OK(aspace_unpin(env->space, m.va, PAGE, pages + 1));
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+    aspace_object_put(&blob.object);
+    aspace_frame_release(&frame);
+}
+
 static const struct test tests[] = {
+    {"revoked_although_pinned", revoked_although_pinned, 0},
     {"copy_without_memory_splits_nothing", copy_without_memory_splits_nothing, NEEDS_HUGE},
     {"copy_frees_before_it_refuses", copy_frees_before_it_refuses, NEEDS_PLAIN},
     {"failed_fork_costs_no_copy", failed_fork_costs_no_copy, 0},
