@@ -45,7 +45,8 @@ ASPACE_MUST_CHECK int aspace_fork(struct aspace *parent, struct aspace *child);
  * are stopped, a process of one thread. The parent stands still from begin to the last step, which gives OK or an
  * error; MORE before that. So what changes the parent waits, and is not to be called between two steps by who makes
  * them. Any CPU may make a step; after an error or OK the fork is over. aspace_fork_cancel ends it after MORE, as if
- * memory had run out. The memory of `fork` is the caller's until then.
+ * memory had run out. An end without OK waits for a grace period, as begin does. The memory of `fork` is the caller's
+ * until then.
  */
 struct aspace_fork {
     uint64_t opaque[96];

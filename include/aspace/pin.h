@@ -2,7 +2,8 @@
 /*
  * Pins: pages that a device uses. A pinned page keeps its frame: migrate and collapse answer BUSY, discard leaves its
  * contents, a fork gives the child a copy. Unmap takes the mapping away and not the frame, which lives until it is
- * unpinned. Protect and the dirty log go on as with other pages: what a device writes is told by aspace_dirty_mark.
+ * unpinned; so does an object that takes its pages back. Protect and the dirty log go on as with other pages: what a
+ * device writes is told by aspace_dirty_mark.
  */
 #ifndef ASPACE_PIN_H
 #define ASPACE_PIN_H
@@ -16,8 +17,8 @@ extern "C" {
 /*
  * Pin the pages of [va, va + size) for the access (ASPACE_R, _W or both) and store their frames in pages[], one for
  * each 4 KiB. Pages are faulted in; one that is shared copy-on-write and that the area lets be written is copied first,
- * whatever the access, so that a later write does not part it from its frame. All or nothing. A page may be pinned
- * several times. Context: not in a read section. TLB: as the faults.
+ * whatever the access, so that a later write does not part it from its frame; where the area does not, it stays shared.
+ * All or nothing. A page may be pinned several times. Context: not in a read section. TLB: as the faults.
  * Failure: INVALID, RANGE, NOT_MAPPED, PERMISSION, FAULT (backend or trap area), UNSUPPORTED (a backend's page), LIMIT,
  * NO_MEMORY, QUOTA, CLOSED, RETRY (a change in flight that does not end), or what the mirror answers.
  * Cost: a walk and a lock for each page.

@@ -538,7 +538,8 @@ static bool concerns(const struct op *op, const struct area *area, unsigned soft
     return !op->keeps_own || area_frame_owner(area, soft) == FRAME_BACKEND;
 }
 
-/* T11, first half: filled slots become BUSY until the flush is acknowledged. */
+/* T11, first half: filled slots become BUSY until the flush is acknowledged. A pinned page stays; one that its object
+ * takes back goes all the same, as by an unmap, and only the frame stays. */
 static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t va)
 {
     uint64_t *slot = node_slots(n) + i, e = slot_load(slot);
@@ -548,7 +549,7 @@ static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t 
     struct area *area = value_area(op->pt->host, node_value(n, i));
     if (!(area->flags & (AREA_OWNED | AREA_CUSTOM)) || !concerns(op, area, slot_soft(op->F, n->level, e)))
         return;
-    if (pins_any(op->pt->host, slot_frame(op->F, op->C, n->level, e, i), level_order(op->F, n->level)))
+    if (!op->only && pins_any(op->pt->host, slot_frame(op->F, op->C, n->level, e, i), level_order(op->F, n->level)))
         return;
     if (!give_up(op, n, i, slot_xchg(slot, op_busy(op, n->level)), va))
         area_keep_pages(area, 1ull << level_order(op->F, n->level));

@@ -85,6 +85,7 @@ struct cow {
     bool changed;       /* the leaf has the right now */
     struct node *spare; /* taken with it: a place for the old frame to wait in */
     bool whole;         /* no memory to split a large leaf for the log: all of it becomes writable */
+    bool drained;       /* what waited to be freed has been */
 };
 
 /* The slot found, its node locked. */
@@ -164,6 +165,8 @@ static void copy(struct cow *c, struct spot *s)
     gather_flush(&c->op.g);
     slot_publish(s->slot, writable(c, s, c->frame));
     op_clean(&c->op, s->slot, 1);
+    c->op.g.reserve = c->spare;
+    c->spare = NULL;
     c->frame = ASPACE_PA_NONE;
     c->copied = true;
     c->changed = true;
@@ -183,30 +186,27 @@ static bool is_sole(const struct cow *c, const struct spot *s)
            (owner == FRAME_COUNTED && shares_unique(c->pt->host, s->pa, level_order(c->pt->F, s->n->level)));
 }
 
+/* A frame for the copy comes before a split: without one all stays as it is. */
 static enum cow_step step_locked(struct cow *c)
 {
     struct spot s;
     if (!find_spot(c, &s))
         return COW_DONE;
-    if (log_may_hide(c->pt) && s.n->level && c->pt->log.split && !c->whole)
-        return COW_NEEDS_SPLIT;
-    if (log_may_hide(c->pt) && fmt_present(c->pt->F, s.n->level, s.e) && area_leaf_rights(s.area, s.soft, ASPACE_W) &&
-        area_frame_owner(s.area, s.soft) != FRAME_BACKEND) {
-        let_write(c, &s);
-        return COW_DONE;
-    }
-    bool backend = area_frame_owner(s.area, s.soft) == FRAME_BACKEND;
-    if (backend && !(s.area->flags & AREA_PRIVATE))
-        return COW_DONE;
-    if (is_sole(c, &s)) {
-        take_back(c, &s);
-        return COW_DONE;
-    }
-    if (s.n->level)
-        return COW_NEEDS_SPLIT;
-    if (c->frame == ASPACE_PA_NONE || c->charged != backend)
+    bool hides = log_may_hide(c->pt), backend = area_frame_owner(s.area, s.soft) == FRAME_BACKEND;
+    bool foreign = backend && !(s.area->flags & AREA_PRIVATE);
+    bool log_only =
+        hides && !backend && fmt_present(c->pt->F, s.n->level, s.e) && area_leaf_rights(s.area, s.soft, ASPACE_W);
+    bool copies = !foreign && !log_only && !is_sole(c, &s);
+    if (copies && (c->frame == ASPACE_PA_NONE || c->charged != backend))
         return backend ? COW_NEEDS_MORE : COW_NEEDS_FRAME;
-    copy(c, &s);
+    if (s.n->level && (copies || (hides && c->pt->log.split && !c->whole)))
+        return COW_NEEDS_SPLIT;
+    if (log_only)
+        let_write(c, &s);
+    else if (copies)
+        copy(c, &s);
+    else if (!foreign)
+        take_back(c, &s);
     return COW_DONE;
 }
 
@@ -214,8 +214,6 @@ static enum cow_step step(struct cow *c)
 {
     enum cow_step next = COW_DONE;
     op_init(&c->op, c->pt, OP_PROTECT, c->va, c->va + 4096);
-    c->op.g.reserve = c->spare;
-    c->spare = NULL;
     smr_enter(c->pt->host);
     if (gate_is_open(c->pt))
         next = step_locked(c);
@@ -230,6 +228,8 @@ static void put_frame(struct cow *c)
 {
     if (c->frame == ASPACE_PA_NONE)
         return;
+    pool_free(c->pt->host, c->spare);
+    c->spare = NULL;
     c->pt->host->hal->free(c->pt->host->ctx, c->frame, 0);
     c->frame = ASPACE_PA_NONE;
     if (c->charged)
@@ -239,6 +239,7 @@ static void put_frame(struct cow *c)
 static int get_frame(struct cow *c, enum cow_step next)
 {
     struct pt *pt = c->pt;
+    put_frame(c);
     c->charged = next == COW_NEEDS_MORE;
     if (c->charged && !pt_account_frames(pt, 1))
         return ASPACE_E_QUOTA;
@@ -248,6 +249,7 @@ static int get_frame(struct cow *c, enum cow_step next)
         return ASPACE_E_OK;
     if (c->spare)
         pool_free(pt->host, c->spare);
+    c->spare = NULL;
     if (c->charged)
         pt_account_frames(pt, -1);
     return ASPACE_E_NO_MEMORY;
@@ -264,6 +266,16 @@ static int split(struct cow *c)
     return ASPACE_E_OK;
 }
 
+/* Before the answer is NO_MEMORY: a frame may be free now, or this mapping of the old one the only one that is left. */
+static bool drain_once(struct cow *c)
+{
+    bool again = !c->drained;
+    if (again)
+        (void)limbo_drain(c->pt->host);
+    c->drained = true;
+    return again;
+}
+
 /* What a frame was taken for may have changed by the next step: then it goes back, and all begins again. */
 int pt_cow(struct pt *pt, aspace_va_t va)
 {
@@ -271,8 +283,9 @@ int pt_cow(struct pt *pt, aspace_va_t va)
     int rc = ASPACE_E_OK;
     enum cow_step next = COW_DONE;
     while (rc == ASPACE_E_OK && (next = step(&c)) != COW_DONE) {
-        put_frame(&c);
         rc = next == COW_NEEDS_SPLIT ? split(&c) : get_frame(&c, next);
+        if (rc == ASPACE_E_NO_MEMORY && drain_once(&c))
+            rc = ASPACE_E_OK;
     }
     put_frame(&c);
     return rc || c.changed ? rc : ASPACE_E_RETRY;

@@ -378,19 +378,32 @@ int pt_fork_step(struct pt_fork *f, size_t *budget)
     return rc;
 }
 
+/* What the child had is counted no more when the caller goes on: the parent takes its pages back without a copy. Not
+ * behind the gate: what is released may be somebody's who changes the parent. */
+static void release_child(const struct pt *child)
+{
+    struct aspace_host *host = child->host;
+    (void)limbo_drain(host);
+    smr_wait(host, smr_goal(host));
+    (void)limbo_drain(host);
+}
+
 void pt_fork_end(struct pt_fork *f, int rc)
 {
     struct pt *child = f->child;
+    bool failed = rc != ASPACE_E_OK;
     gather_flush(&f->g);
     gather_finish(&f->g);
     forget_twins(f); /* first: those whose last page goes with the child are on a list of their own then */
     gate_hold(child);
-    if (rc != ASPACE_E_OK && child->root->count)
+    if (failed && child->root->count)
         rc = pt_unmap(child, 0, pt_limit(child));
     if (f->spare)
         pool_free(child->host, f->spare);
     gate_lower(child);
     gate_lower(f->parent);
+    if (failed)
+        release_child(child);
     if (f->took)
         pt_tell(f->parent, &(struct pt_gone){.kind = ASPACE_GONE_PROTECTED,
                                              .va = f->parent->base,

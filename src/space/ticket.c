@@ -339,6 +339,12 @@ static bool begin_completing(struct aspace *s)
     return open;
 }
 
+/* The page is where the next fault finds it, if it is still asked for. */
+static int arrived(const struct aspace_ticket *t)
+{
+    return seam_load(&t->pending.stale) ? ASPACE_E_STALE : ASPACE_E_OK;
+}
+
 int aspace_fault_complete(struct aspace_ticket *t, aspace_pa_t pa)
 {
     bool elsewhere = pa == ASPACE_PA_NONE;
@@ -348,7 +354,7 @@ int aspace_fault_complete(struct aspace_ticket *t, aspace_pa_t pa)
         return ASPACE_E_STALE;
     aspace_trace(fault_complete, t->space, t->pending.va, pa);
     bool open = begin_completing(t->space);
-    int rc = !open ? ASPACE_E_CLOSED : elsewhere ? ASPACE_E_OK : install(t, pa);
+    int rc = !open ? ASPACE_E_CLOSED : elsewhere ? arrived(t) : install(t, pa);
     if (rc == ASPACE_E_STALE && !space_is_open(t->space))
         rc = ASPACE_E_CLOSED;
     if (rc == ASPACE_E_RETRY)

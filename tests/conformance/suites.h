@@ -25,5 +25,7 @@ extern const struct suite scenario_suite;  /* the cases from defects seen elsewh
 extern const struct suite lifetime_suite;  /* more of them: who takes away what others are still at */
 extern const struct suite ticket_suite;    /* faults that wait for I/O */
 extern const struct suite hal_suite;       /* what an embedder's HAL may be */
+extern const struct suite sort_suite;      /* pins and the dirty log over pages of every sort */
+extern const struct suite flight_suite;    /* more of them: while an invalidation is in flight, a fork between steps */
 
 #endif

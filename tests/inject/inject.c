@@ -2,10 +2,10 @@
 /*
  * The n-th allocation fails, for every n, in every operation: the error is told, the space is equal to before by full
  * comparison, nothing is leaked, and the same operation succeeds when there is memory again. Owns the loop; must not
- * know the operations.
+ * know the operations, nor what else is going on meanwhile.
  */
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "operations.h"
 
@@ -28,23 +28,33 @@ static void disarm(struct env *env)
     arena_fail_nth(&env->machine.arena, 0);
 }
 
-/* What an operation that stops midway may have changed: contents that were to be filled, never areas. */
-static void check_partial(struct env *env, const struct operation *operation)
-{
-    audit(env);
-    CHECK_OK(operation->run(env));
-}
+static const struct setting *setting; /* of the test that is running; or NULL */
 
 static void check_unchanged(struct env *env, const struct operation *operation, const struct snapshot *before,
                             uint64_t data)
 {
+    if (setting && setting->settle) {
+        setting->settle(env);
+    }
     snapshot_same(env, before, operation->name);
     audit(env);
     aspace_trim(env->host);
     CHECK_EQ(ledger(env).data, data);
     snapshot_same(env, before, "after trim");
-    CHECK_OK(operation->run(env));
+}
+
+/* What an operation that stops midway may have changed: contents that were to be filled, never areas. */
+static void check_refused(struct env *env, const struct operation *operation, const struct snapshot *before,
+                          uint64_t data)
+{
+    CHECK(!(operation->needs & OPERATION_SURE));
+    if (!(operation->needs & OPERATION_PARTIAL)) {
+        check_unchanged(env, operation, before, data);
+    }
     audit(env);
+    if (setting) {
+        setting->same(env, operation->needs);
+    }
 }
 
 /* Kept here, since an operation may find that the test is not for this space, and not return. */
@@ -70,6 +80,9 @@ static bool attempt(struct env *env, const struct operation *operation, enum pat
     if (operation->prepare) {
         operation->prepare(env);
     }
+    if (setting) {
+        setting->begin(env);
+    }
     aspace_trim(env->host);
     struct snapshot *before = take_snapshot(env);
     struct arena_counts counts = ledger(env);
@@ -85,20 +98,21 @@ static bool attempt(struct env *env, const struct operation *operation, enum pat
         if (harness_verbose()) {
             printf("  %s: refused at allocation %llu\n", operation->name, (unsigned long long)n);
         }
-        if (operation->needs & OPERATION_PARTIAL) {
-            check_partial(env, operation);
-        } else {
-            check_unchanged(env, operation, before, counts.data);
-        }
+        check_refused(env, operation, before, counts.data);
+        CHECK_OK(operation->run(env));
     }
     drop_snapshot();
     audit(env);
+    if (setting) {
+        setting->end(env);
+    }
     return fired;
 }
 
+/* A second attempt is the same in every setting. */
 static void try_all(struct env *env, const struct operation *operation)
 {
-    for (enum pattern pattern = FAIL_ONCE; pattern <= FAIL_FROM; pattern++) {
+    for (enum pattern pattern = FAIL_ONCE; pattern <= (setting ? FAIL_ONCE : FAIL_FROM); pattern++) {
         for (uint64_t n = 1; attempt(env, operation, pattern, n); n++) {
             CHECK(n < FAILURES_MAX);
             if (n > 24) {
@@ -108,11 +122,11 @@ static void try_all(struct env *env, const struct operation *operation)
     }
 }
 
-static size_t index_of_run; /* which operation the test that is running stands for */
+static const struct operation *picked; /* what the test that is running stands for */
 
 static void inject_operation(struct env *env)
 {
-    try_all(env, &operations[index_of_run]);
+    try_all(env, picked);
 }
 
 /* Creation itself, and the frames that need no space. */
@@ -164,22 +178,59 @@ static const struct test own_tests[] = {
     {"inject_reserve", inject_reserve, NEEDS_PLAIN},
 };
 
+enum { TESTS_MAX = 400 };
+
+static struct {
+    struct test tests[TESTS_MAX];
+    char names[TESTS_MAX][48];
+    const struct operation *operations[TESTS_MAX];
+    const struct setting *settings[TESTS_MAX];
+    size_t count;
+} all;
+
 static void pick(size_t index)
 {
-    index_of_run = index;
+    picked = index < all.count ? all.operations[index] : NULL;
+    setting = index < all.count ? all.settings[index] : NULL;
+}
+
+/* One that logs cannot be logged, and what is done to an object a child sees. */
+static bool fits(const struct operation *operation, const struct setting *in)
+{
+    return !(in == &logged_setting && operation->needs & OPERATION_LOGS) &&
+           !(in == &shared_setting && operation->needs & OPERATION_REACHES);
+}
+
+/* A test for each of the operations. */
+static void add(const struct operation *operation, size_t count, const struct setting *in)
+{
+    for (size_t i = 0; i < count; i++, operation++) {
+        if (!fits(operation, in)) {
+            continue;
+        }
+        size_t n = all.count++;
+        if (n == TESTS_MAX) {
+            abort();
+        }
+        snprintf(all.names[n], sizeof(all.names[n]), "inject_%s%s%s", in ? in->name : "", in ? "_" : "",
+                 operation->name);
+        all.tests[n] = (struct test){all.names[n], inject_operation,
+                                     (operation->needs & 0xffff) | (in == &logged_setting ? NEEDS_PLAIN : NEEDS_FEW)};
+        all.operations[n] = operation;
+        all.settings[n] = in;
+    }
 }
 
 int main(int argc, char **argv)
 {
-    enum { TESTS_MAX = 80 };
-    static struct test tests[TESTS_MAX];
-    static char names[TESTS_MAX][48];
+    static const struct setting *const beside[] = {NULL, &shared_setting, &logged_setting};
 
-    for (size_t i = 0; i < operation_count && i < TESTS_MAX; i++) {
-        snprintf(names[i], sizeof(names[i]), "inject_%s", operations[i].name);
-        tests[i] = (struct test){names[i], inject_operation, (operations[i].needs & 0xffff) | NEEDS_FEW};
+    for (size_t i = 0; i < sizeof(beside) / sizeof(beside[0]); i++) {
+        add(operations, operation_count, beside[i]);
+        add(further_operations, further_operation_count, beside[i]);
     }
-    const struct suite suites[] = {{tests, operation_count}, SUITE(own_tests)};
+    add(fork_operations, fork_operation_count, &child_setting);
+    const struct suite suites[] = {{all.tests, all.count}, SUITE(own_tests)};
     const struct program program = {"inject", suites, 2, pick};
 
     return harness_main(&program, argc, argv);

@@ -12,6 +12,8 @@
 
 #include <aspace/dirty.h>
 #include <aspace/fork.h>
+#include <aspace/object.h>
+#include <aspace/pin.h>
 
 #include "../harness.h"
 
@@ -508,7 +510,125 @@ static void right_given_back_is_not_spurious(struct env *env)
     CHECK_OK(aspace_dirty_stop(env->space));
 }
 
+/* A write to a shared large page splits it when there is a frame for the copy, and not before. */
+static void copy_without_memory_splits_nothing(struct env *env)
+{
+    uint64_t va = at(env, 1, 1);
+    struct aspace *child = beside(env);
+
+    do_map(env, ASPACE_KIND_EAGER, va, env->span[1], env->rw);
+    CHECK_OK(aspace_fork(env->space, child));
+    arena_fail_from(&env->machine.arena, 1);
+    CHECK_FAULT(aspace_fault(env->space, va, ASPACE_W, NULL), ASPACE_FAULT_NO_MEMORY);
+    arena_fail_nth(&env->machine.arena, 0);
+    CHECK_EQ(agree(env, va).leaf_bytes, env->span[1]);
+    CHECK_EQ(counters(env).splits, 0);
+    touch(env, va, ASPACE_W);
+    drop_beside(child);
+}
+
+static uint64_t frames_at_most;
+
+static aspace_pa_t alloc_within(void *ctx, unsigned order, unsigned flags)
+{
+    struct aspace_linux *machine = ctx;
+    struct arena_counts now;
+
+    arena_counts_read(&machine->arena, &now);
+    return now.frames < frames_at_most ? machine->hal->alloc(ctx, order, flags) : ASPACE_PA_NONE;
+}
+
+/* A frame that only waits for a grace period is one that a copy can have; and if another mapping has gone that was not
+ * counted down yet, no frame is needed. */
+static void copy_frees_before_it_refuses(struct env *env)
+{
+    struct aspace_map m = request(ASPACE_KIND_LAZY, env->base, 3 * PAGE, env->rw);
+    struct aspace *child = beside(env);
+
+    m.max_leaf_level = 1;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    poke(env, m.va, 1);
+    poke(env, m.va + PAGE, 2);
+    CHECK_OK(aspace_fork(env->space, child));
+    poke(env, m.va + 2 * PAGE, 3);
+    frames_at_most = ledger(env).frames;
+    env->hal.alloc = alloc_within;
+    CHECK_FAULT(aspace_fault(env->space, m.va, ASPACE_W, NULL), ASPACE_FAULT_NO_MEMORY);
+    CHECK_OK(aspace_discard(env->space, m.va + 2 * PAGE, PAGE));
+    touch(env, m.va, ASPACE_W);
+    CHECK_EQ(counters(env).cow_copies, 1);
+    CHECK_OK(aspace_unmap(child, m.va, 3 * PAGE));
+    frames_at_most = 0;
+    touch(env, m.va + PAGE, ASPACE_W);
+    CHECK_EQ(counters(env).cow_copies, 1);
+    env->hal.alloc = env->machine.hal->alloc;
+    CHECK_EQ(peek(env, m.va + PAGE), 2);
+    drop_beside(child);
+}
+
+/* What the child had of a fork that failed does not make the parent copy its pages. */
+static void failed_fork_costs_no_copy(struct env *env)
+{
+    struct aspace_map m = request(ASPACE_KIND_LAZY, env->base, 2 * PAGE, env->rw);
+    struct aspace *child = beside(env);
+    int rc = ASPACE_E_NO_MEMORY;
+
+    m.fork = ASPACE_FORK_COPY;
+    m.max_leaf_level = 1;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    for (uint64_t n = 1; rc != ASPACE_OK; n++) {
+        poke(env, m.va, 1);
+        poke(env, m.va + PAGE, 2);
+        CHECK_EQ(counters(env).cow_copies, 0);
+        CHECK(n < 100);
+        arena_fail_nth(&env->machine.arena, n);
+        rc = aspace_fork(env->space, child);
+        arena_fail_nth(&env->machine.arena, 0);
+    }
+    drop_beside(child);
+}
+
+/* An object takes its pages back, and private copies past its end, whether their frames are pinned or not. */
+static void revoked_although_pinned(struct env *env)
+{
+    static struct aspace_blob blob;
+    struct aspace_map m = request_linear(env->base, 2 * PAGE, env->rw, 0);
+    struct aspace_frame frame;
+    aspace_pa_t pages[2];
+
+    CHECK_OK(aspace_frame_alloc(env->host, 1, true, &frame));
+    CHECK_OK(aspace_blob_init(&blob, env->host, frame.pa, 2 * PAGE, ASPACE_RWX));
+    m.pa = frame.pa;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    m = request(ASPACE_KIND_SHARED, env->base + 2 * PAGE, 2 * PAGE, env->rw);
+    m.object = &blob.object;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    touch(env, m.va, ASPACE_W);
+    CHECK_OK(aspace_pin(env->space, env->base, PAGE, ASPACE_RW, pages));
+    (void)aspace_object_evict(&blob.object, 0, PAGE);
+    expect_absent(env, m.va);
+    m.va += 2 * PAGE;
+    m.kind = ASPACE_KIND_PRIVATE;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    CHECK_OK(aspace_pin(env->space, m.va, PAGE, ASPACE_RW, pages + 1));
+    aspace_object_truncate(&blob.object, 0);
+    expect_absent(env, m.va);
+    CHECK_FAULT(aspace_fault(env->space, m.va, ASPACE_R, NULL), ASPACE_FAULT_BUS);
+    aspace_trim(env->host);
+    *(uint64_t *)aspace_phys_to_virt(pages[1]) = 1; /* the ledger would tell if it were free */
+    CHECK_OK(aspace_unpin(env->space, env->base, PAGE, pages));
+    CHECK_OK(aspace_unpin(env->space, m.va, PAGE, pages + 1));
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+    aspace_object_put(&blob.object);
+    aspace_frame_release(&frame);
+}
+
 static const struct test tests[] = {
+    {"revoked_although_pinned", revoked_although_pinned, 0},
+    {"copy_without_memory_splits_nothing", copy_without_memory_splits_nothing, NEEDS_HUGE},
+    {"copy_frees_before_it_refuses", copy_frees_before_it_refuses, NEEDS_PLAIN},
+    {"failed_fork_costs_no_copy", failed_fork_costs_no_copy, 0},
     {"right_given_back_is_not_spurious", right_given_back_is_not_spurious, 0},
     {"failed_fork_forgets_its_records", failed_fork_forgets_its_records, 0},
     {"parent_stands_still_between_steps", parent_stands_still_between_steps, NEEDS_PLAIN},
