@@ -2,7 +2,8 @@
 /*
  * Pairs of operations that meet in one page, each pair in every order with two switches (baton.h): watchers against
  * the release of what they are told of and against their own end, pins against what takes frames away, harvests of the
- * dirty log against writes, forks against writes and faults. Owns these situations; must not know src/.
+ * dirty log against writes, forks against writes and faults, an object that takes pages back against the end of a
+ * space. Owns these situations; must not know src/.
  */
 #include "race/baton.h"
 #include "race/race.h"
@@ -14,6 +15,7 @@
 
 #include <aspace/dirty.h>
 #include <aspace/fork.h>
+#include <aspace/object.h>
 #include <aspace/pin.h>
 #include <aspace/watch.h>
 
@@ -432,12 +434,6 @@ static void do_fork(void)
     }
 }
 
-static void do_write_both(void)
-{
-    write_word(0, WORD(8));
-    write_word(FAR, WORD(9));
-}
-
 static void do_write_both_through(void)
 {
     write_through(0, WORD(8));
@@ -498,6 +494,66 @@ static void finish_fork(void)
     finish();
 }
 
+/* ---------------------------------------------------------------------------------------------------------- objects */
+
+static struct aspace_object object;
+static uint64_t page_pa;
+static unsigned page_references;
+
+static enum aspace_fault_result get(struct aspace_object *o, uint64_t offset, uint32_t access, uint32_t flags,
+                                    struct aspace_page *page)
+{
+    (void)o, (void)offset, (void)access, (void)flags;
+    page->pa = page_pa;
+    page_references++;
+    return ASPACE_FAULT_DONE;
+}
+
+static void put(struct aspace_object *o, uint64_t offset, aspace_pa_t pa)
+{
+    (void)o, (void)offset;
+    CHECK(pa == page_pa && page_references);
+    page_references--;
+}
+
+static const struct aspace_object_ops object_ops = {.name = "one page", .get = get, .put = put};
+
+static void do_evict(void)
+{
+    (void)!aspace_object_evict(&object, 0, RACE_PAGE);
+}
+
+static void do_truncate(void)
+{
+    aspace_object_truncate(&object, 0);
+}
+
+/* The memory is the embedder's again. */
+static void do_destroy(void)
+{
+    do_release();
+    memset(other, 0xee, aspace_bytes(race.host));
+}
+
+static void prepare_object(void)
+{
+    struct aspace_map m = {.size = RACE_PAGE, .kind = ASPACE_KIND_SHARED, .rights = race.rw, .object = &object};
+    uint64_t word;
+
+    prepare();
+    page_pa = race.shared_pa;
+    page_references = 0;
+    CHECK(aspace_object_init(&object, race.host, &object_ops, RACE_PAGE) == ASPACE_OK);
+    CHECK(aspace_map(other, &m, NULL) == ASPACE_OK);
+    CHECK(aspace_read_object(other, 0, &word) == ASPACE_OK);
+}
+
+static void finish_object(void)
+{
+    CHECK(page_references == 0 && object.references == 1);
+    finish();
+}
+
 /* ------------------------------------------------------------------------------------------------------ the program */
 
 static const struct baton_pair pairs[] = {
@@ -526,11 +582,11 @@ static const struct baton_pair pairs[] = {
     {"write, drain of rings", prepare_rings, {do_write, do_drain}, finish_rings},
     {"write through a TLB, drain of rings", prepare_rings, {do_write_through, do_drain}, finish_rings},
     {"drain of rings, write", prepare_rings, {do_drain, do_write}, finish_rings},
-    {"fork, writes", prepare_fork, {do_fork, do_write_both}, finish_fork},
     {"fork, writes through a TLB", prepare_fork, {do_fork, do_write_both_through}, finish_fork},
     {"fork, first touches", prepare_fork, {do_fork, do_fill_both}, finish_fork},
     {"fork, exchange and write", prepare_fork, {do_fork, do_exchange_both}, finish_fork},
-    {"fork, pages taken back", prepare_fork_again, {do_fork, do_write_both_through}, finish_fork},
+    {"evict, destroy", prepare_object, {do_evict, do_destroy}, finish_object},
+    {"truncate, destroy", prepare_object, {do_truncate, do_destroy}, finish_object},
     {"pages taken back, fork", prepare_fork_again, {do_write_both_through, do_fork}, finish_fork},
 };
 
