@@ -192,6 +192,11 @@ static int run_discard(const struct side *s)
     return aspace_discard(s->space, s->va, PAGES << 12);
 }
 
+static int run_move(const struct side *s)
+{
+    return aspace_move(s->space, s->va, PAGES << 12, page(s, HOLE_AT), 0);
+}
+
 static int run_migrate(const struct side *s)
 {
     return aspace_migrate(s->space, s->va, ASPACE_PA_NONE);
@@ -335,6 +340,7 @@ const struct operation operations[] = {
     {"protect", UNIT_PAGES, 4, false, NULL, run_protect},
     {"discard", UNIT_PAGES, 4, false, NULL, run_discard},
     {"migrate", UNIT_PAGES, 4, false, NULL, run_migrate},
+    {"move", UNIT_PAGES, 4, true, NULL, run_move},
     {"map-slot", UNIT_HOLE, 0, true, NULL, run_map_slot},
     {"map-slot-linear", UNIT_HOLE, 0, true, NULL, run_map_slot_linear},
     {"map-table", UNIT_HOLE, 0, true, NULL, run_map_table},
