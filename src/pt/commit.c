@@ -565,8 +565,12 @@ static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t 
     struct area *area = value_area(op->pt->host, node_value(n, i));
     if (!(area->flags & (AREA_OWNED | AREA_CUSTOM)) || !concerns(op, area, slot_soft(op->F, n->level, e)))
         return;
-    if (pins_exist(op->pt->host) && pins_any(op->pt->host, op_leaf_pa(op, n, i, e), level_order(op->F, n->level)))
+    /* What an object's end takes away is unmapped, and the frame left to the last unpin. */
+    if (!op->only && pins_exist(op->pt->host) &&
+        pins_any(op->pt->host, op_leaf_pa(op, n, i, e), level_order(op->F, n->level))) {
+        op->pinned = true;
         return;
+    }
     uint64_t back = give_up(op, n, i, slot_xchg(slot, op_busy(op, n->level)), va);
     if (!back) /* the release will take the pages of the page back, but they stay mapped */
         seam_add(&area->pages, 1ull << level_order(op->F, n->level));

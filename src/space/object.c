@@ -136,9 +136,17 @@ static void sync_icache(const struct object_fault *k, uint32_t rights, aspace_pa
 }
 
 /* Without hardware flags a leaf counts as dirty from when it may be written. */
-static uint64_t with_dirty(const struct pt *pt, uint64_t leaf, uint32_t rights)
+static uint64_t with_dirty(const struct pt *pt, uint64_t leaf, bool dirty)
 {
-    return pt->C.features & ASPACE_FEAT_AD ? leaf : fmt_with_ad(pt->F, leaf, true, rights & ASPACE_W);
+    return pt->C.features & ASPACE_FEAT_AD ? leaf : fmt_with_ad(pt->F, leaf, true, dirty);
+}
+
+/* Also if it may not be any more. */
+static uint64_t with_more_rights(const struct object_fault *k, uint32_t rights)
+{
+    const struct pt *pt = k->pt;
+    bool dirty = rights & ASPACE_W || fmt_dirty(pt->F, k->e);
+    return with_dirty(pt, fmt_with_rights(pt->F, &pt->C, 0, k->e, rights), dirty);
 }
 
 static uint64_t make_leaf(const struct object_fault *k, uint32_t rights, aspace_pa_t pa)
@@ -147,7 +155,7 @@ static uint64_t make_leaf(const struct object_fault *k, uint32_t rights, aspace_
     sync_icache(k, rights, pa);
     rights = log_new_rights(pt, rights);
     uint64_t leaf = fmt_leaf(pt->F, &pt->C, 0, rights, k->area->attr) | fmt_addr_bits(pt->F, pa);
-    return with_dirty(pt, leaf, rights);
+    return with_dirty(pt, leaf, rights & ASPACE_W);
 }
 
 /* B4. The table may have been unlinked, the slot changed, or pages taken back: then nothing is done. */
@@ -228,8 +236,7 @@ enum aspace_fault_result object_upgrade(const struct object_fault *k)
         uint32_t had = present ? fmt_leaf_rights(pt->F, &pt->C, k->e) : 0;
         uint32_t kept = log_kept_rights(pt, 0, k->e, a.page.rights);
         a.grant = k->need & ASPACE_W ? a.page.rights : 0;
-        uint64_t leaf = present ? with_dirty(pt, fmt_with_rights(pt->F, &pt->C, 0, k->e, kept), kept)
-                                : make_leaf(k, a.page.rights, pa);
+        uint64_t leaf = present ? with_more_rights(k, kept) : make_leaf(k, a.page.rights, pa);
         if (present)
             sync_icache(k, a.page.rights & ~had, pa);
         else if (k->e & SLOT_PARKED_D)

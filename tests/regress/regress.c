@@ -12,6 +12,11 @@
 
 #include <aspace/dirty.h>
 #include <aspace/fork.h>
+#include <aspace/layout.h>
+#include <aspace/object.h>
+#include <aspace/pin.h>
+#include <aspace/ticket.h>
+#include <aspace/watch.h>
 
 #include "../harness.h"
 
@@ -508,7 +513,234 @@ static void right_given_back_is_not_spurious(struct env *env)
     CHECK_OK(aspace_dirty_stop(env->space));
 }
 
+/* A log withholds the write right in its own space only: a child of that space can write what neither owns. */
+static void log_stays_with_the_parent(struct env *env)
+{
+    struct aspace_dirty_config config = {.mode = ASPACE_DIRTY_WRITE_PROTECT};
+    struct aspace *child = beside(env), *grandchild = beside(env);
+    struct aspace_translation t;
+
+    CHECK_OK(aspace_dirty_start(env->space, &config));
+    do_linear(env, env->base, PAGE, env->rw, device_pa(env, PAGE));
+    CHECK_OK(aspace_fork(env->space, child));
+    audit(env);
+    CHECK_EQ(aspace_audit(child, NULL, NULL), 0);
+    CHECK_FAULT(aspace_fault(child, env->base, ASPACE_W, NULL), ASPACE_FAULT_SPURIOUS);
+    CHECK_OK(aspace_translate(child, env->base, &t));
+    CHECK_EQ(t.rights, env->rw);
+    CHECK_OK(aspace_dirty_start(grandchild, &config));
+    CHECK_OK(aspace_fork(child, grandchild));
+    CHECK_EQ(aspace_audit(grandchild, NULL, NULL), 0);
+    uint64_t bitmap = 0;
+    CHECK_OK(aspace_harvest_dirty(grandchild, env->base, PAGE, &bitmap, NULL));
+    CHECK_FAULT(aspace_fault(grandchild, env->base, ASPACE_W, NULL),
+                t.rights & ASPACE_W && expressible(env, env->rw & ~(uint32_t)ASPACE_W) ? ASPACE_FAULT_DONE
+                                                                                       : ASPACE_FAULT_SPURIOUS);
+    CHECK_OK(aspace_harvest_dirty(grandchild, env->base, PAGE, &bitmap, NULL));
+    CHECK_EQ(bitmap, 1);
+    drop_beside(grandchild);
+    drop_beside(child);
+}
+
+/* ------------------------------------------------------------------------------------------- one page of an object */
+
+static struct one_page {
+    struct aspace_object object; /* first */
+    struct aspace_frame frame;
+    unsigned dirty;
+} one_page;
+
+static enum aspace_fault_result one_page_get(struct aspace_object *object, uint64_t offset, uint32_t access,
+                                             uint32_t flags, struct aspace_page *page)
+{
+    (void)object, (void)offset, (void)access, (void)flags;
+    page->pa = one_page.frame.pa;
+    return ASPACE_FAULT_DONE;
+}
+
+static void one_page_dirty(struct aspace_object *object, uint64_t offset, aspace_pa_t pa)
+{
+    (void)object, (void)offset, (void)pa;
+    one_page.dirty++;
+}
+
+static void map_one_page(struct env *env, enum aspace_kind kind, uint32_t max_rights)
+{
+    static const struct aspace_object_ops ops = {.name = "one page", .get = one_page_get, .dirty = one_page_dirty};
+    struct aspace_map m = request(kind, env->base, PAGE, env->rw);
+
+    memset(&one_page, 0, sizeof(one_page));
+    CHECK_OK(aspace_object_init(&one_page.object, env->host, &ops, PAGE));
+    m.object = &one_page.object;
+    m.max_rights = max_rights;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    CHECK_OK(aspace_frame_alloc(env->host, 0, true, &one_page.frame));
+}
+
+static void drop_one_page(struct env *env)
+{
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+    aspace_frame_release(&one_page.frame);
+}
+
+/* Another right that the object is asked for, once the write right has been taken away, does not make a page clean. */
+static void written_page_stays_dirty(struct env *env)
+{
+    if (!expressible(env, ASPACE_R) || !expressible(env, ASPACE_RX)) {
+        test_skip("read-only and executable are not told apart");
+    }
+    map_one_page(env, ASPACE_KIND_SHARED, ASPACE_RWX);
+    touch(env, env->base, ASPACE_W);
+    poke(env, env->base, 5);
+    CHECK_OK(aspace_protect(env->space, env->base, PAGE, ASPACE_R));
+    CHECK_OK(aspace_protect(env->space, env->base, PAGE, ASPACE_RX));
+    touch(env, env->base, ASPACE_X);
+    drop_one_page(env);
+    CHECK_EQ(one_page.dirty, 1);
+}
+
+/* A page that is made clean for its object loses the write right and no other. */
+static uint32_t rights_left;
+
+static void note_rights(struct aspace_watcher *watcher, const struct aspace_gone *gone)
+{
+    (void)watcher;
+    rights_left = gone->kind == ASPACE_GONE_PROTECTED ? gone->rights : 0;
+}
+
+static void watcher_learns_what_is_left(struct env *env)
+{
+    struct aspace_watcher watcher = {.va = env->base, .size = PAGE, .gone = note_rights};
+
+    map_one_page(env, ASPACE_KIND_SHARED, env->rw);
+    poke(env, env->base, 5);
+    CHECK_OK(aspace_watch(env->space, &watcher));
+    CHECK(aspace_object_clean(&one_page.object, 0, PAGE));
+    CHECK_EQ(rights_left, ASPACE_RX | ASPACE_U);
+    aspace_unwatch(env->space, &watcher);
+    drop_one_page(env);
+}
+
+/* A device goes on with the frame that it has: a page that reads zero from then on would be another. */
+static void pinned_page_is_not_zeroed(struct env *env)
+{
+    aspace_pa_t pages[2];
+    uint64_t done;
+
+    map_one_page(env, ASPACE_KIND_PRIVATE, env->rw);
+    do_map(env, ASPACE_KIND_LAZY, env->base + PAGE, PAGE, env->rw);
+    poke(env, env->base, 5);
+    poke(env, env->base + PAGE, 6);
+    CHECK_OK(aspace_pin(env->space, env->base, 2 * PAGE, ASPACE_RW, pages));
+    CHECK_ERROR(aspace_discard_zero(env->space, env->base, 2 * PAGE, &done), ASPACE_E_BUSY);
+    CHECK_EQ(done, 0);
+    CHECK_ERROR(aspace_discard_zero(env->space, env->base + PAGE, PAGE, &done), ASPACE_E_BUSY);
+    CHECK_EQ(done, 0);
+    for (unsigned n = 0; n < 2; n++) {
+        CHECK_EQ(walk(env, env->base + n * PAGE).pa, pages[n]);
+        CHECK_EQ(peek(env, env->base + n * PAGE), 5 + n);
+    }
+    CHECK_OK(aspace_unpin(env->space, env->base, 2 * PAGE, pages));
+    CHECK_OK(aspace_discard_zero(env->space, env->base, 2 * PAGE, &done));
+    CHECK_EQ(done, 2 * PAGE);
+    CHECK_EQ(peek(env, env->base), 0);
+    CHECK_EQ(peek(env, env->base + PAGE), 0);
+    drop_one_page(env);
+}
+
+/* An object that ends before a page has no page there: a pinned copy is no exception, though its frame lives. */
+static void pinned_copy_past_the_end(struct env *env)
+{
+    aspace_pa_t page;
+
+    map_one_page(env, ASPACE_KIND_PRIVATE, env->rw);
+    poke(env, env->base, 5);
+    CHECK_OK(aspace_pin(env->space, env->base, PAGE, ASPACE_RW, &page));
+    aspace_object_truncate(&one_page.object, 0);
+    expect_absent(env, env->base);
+    CHECK_FAULT(aspace_fault(env->space, env->base, ASPACE_R, NULL), ASPACE_FAULT_BUS);
+    CHECK_EQ(*(uint64_t *)aspace_phys_to_virt(page), 5);
+    CHECK_OK(aspace_unpin(env->space, env->base, PAGE, &page));
+    drop_one_page(env);
+}
+
+/* A page of another area, in the middle of what an object was mapped to, is no business of the object's. */
+static enum aspace_fault_result never_at_hand(const struct aspace_fill *fill, struct aspace_page *page)
+{
+    (void)fill, (void)page;
+    return ASPACE_FAULT_NEEDS_IO;
+}
+
+static void release_page(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned order)
+{
+    struct env *env = ctx;
+
+    (void)offset;
+    env->hal.free(&env->machine, pa, order);
+}
+
+static void evicted_around_a_ticket(struct env *env)
+{
+    static const struct aspace_backend backend = {.name = "far", .fill = never_at_hand, .release = release_page};
+    struct aspace_map m = request(ASPACE_KIND_CUSTOM, env->base, PAGE, env->rw);
+    struct aspace_map two = request(ASPACE_KIND_SHARED, env->base, 2 * PAGE, env->rw);
+    struct aspace_ticket ticket = {0};
+
+    map_one_page(env, ASPACE_KIND_SHARED, env->rw);
+    two.flags = m.flags = ASPACE_MAP_REPLACE;
+    two.object = &one_page.object;
+    CHECK_OK(aspace_map(env->space, &two, NULL));
+    m.backend = &backend;
+    m.backend_ctx = env;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    CHECK_FAULT(aspace_fault_try(env->space, env->base, ASPACE_R, 0, &ticket, NULL), ASPACE_FAULT_NEEDS_IO);
+    CHECK(!aspace_object_evict(&one_page.object, 0, PAGE));
+    aspace_object_truncate(&one_page.object, 0);
+    aspace_pa_t pa = env->hal.alloc(&env->machine, 0, ASPACE_ALLOC_ZERO);
+    CHECK_OK(aspace_fault_complete(&ticket, pa));
+    drop_one_page(env);
+}
+
+/* More pins given back than there are. */
+static void too_many_unpins(struct env *env)
+{
+    aspace_pa_t pages[2];
+
+    do_map(env, ASPACE_KIND_LAZY, env->base, 2 * PAGE, env->rw);
+    CHECK_OK(aspace_pin(env->space, env->base, PAGE, ASPACE_R, pages));
+    pages[1] = pages[0];
+    CHECK_ERROR(aspace_unpin(env->space, env->base, 2 * PAGE, pages), ASPACE_E_INVALID);
+    CHECK_OK(aspace_unpin(env->space, env->base, PAGE, pages));
+    CHECK_OK(aspace_pin(env->space, env->base, 2 * PAGE, ASPACE_R, pages));
+    CHECK_ERROR(aspace_unpin(env->space, env->base, 2 * PAGE, (aspace_pa_t[]){pages[0], pages[0]}), ASPACE_E_INVALID);
+    CHECK_OK(aspace_unpin(env->space, env->base, PAGE, pages + 1));
+    CHECK_ERROR(aspace_unpin(env->space, env->base, PAGE, pages + 1), ASPACE_E_INVALID);
+}
+
+/* A stack may not grow where its space does not reach. */
+static void stack_at_the_bottom_of_its_space(struct env *env)
+{
+    struct aspace_stack stack = {.space = env->space, .size = PAGE, .limit = 16 * PAGE, .gap = PAGE, .rights = env->rw};
+
+    if (env->base < 16 * PAGE) {
+        test_skip("the space begins at 0");
+    }
+    stack.top = env->base + 8 * PAGE;
+    CHECK_OK(aspace_stack_map(&stack));
+    CHECK_FAULT(aspace_stack_fault(&stack, env->base, ASPACE_W), ASPACE_FAULT_GUARD);
+    CHECK_FAULT(aspace_stack_fault(&stack, env->base + PAGE, ASPACE_W), ASPACE_FAULT_DONE);
+}
+
 static const struct test tests[] = {
+    {"log_stays_with_the_parent", log_stays_with_the_parent, 0},
+    {"written_page_stays_dirty", written_page_stays_dirty, 0},
+    {"watcher_learns_what_is_left", watcher_learns_what_is_left, 0},
+    {"pinned_page_is_not_zeroed", pinned_page_is_not_zeroed, 0},
+    {"pinned_copy_past_the_end", pinned_copy_past_the_end, 0},
+    {"evicted_around_a_ticket", evicted_around_a_ticket, 0},
+    {"too_many_unpins", too_many_unpins, 0},
+    {"stack_at_the_bottom_of_its_space", stack_at_the_bottom_of_its_space, 0},
     {"right_given_back_is_not_spurious", right_given_back_is_not_spurious, 0},
     {"failed_fork_forgets_its_records", failed_fork_forgets_its_records, 0},
     {"parent_stands_still_between_steps", parent_stands_still_between_steps, NEEDS_PLAIN},
