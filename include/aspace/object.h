@@ -48,8 +48,8 @@ struct aspace_object_ops {
     void (*put)(struct aspace_object *object, uint64_t offset, aspace_pa_t pa);
 
     /* The page was written through a shared mapping that is no more: called before `put`, and not for what evict and
-     * clean tell by themselves. Where hardware keeps no dirty flags, for each page that could be written. May be
-     * NULL. */
+     * clean tell by themselves, nor for what truncate cuts off. Where hardware keeps no dirty flags, for each page that
+     * could be written. May be NULL. */
     void (*dirty)(struct aspace_object *object, uint64_t offset, aspace_pa_t pa);
 
     /* Make [offset, offset + size) read zero, without giving up pages that are mapped: aspace_discard_zero of a shared

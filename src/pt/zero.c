@@ -3,6 +3,7 @@
 #include "pt/gate.h"
 #include "pt/log.h"
 #include "pt/op.h"
+#include "pt/pending.h"
 #include "pt/pins.h"
 
 /* The slot, its node locked. */
@@ -63,6 +64,7 @@ static int replace(struct op *op, struct zeroed *z, aspace_pa_t frame)
     }
     slot_publish(slot, own_leaf(op, z, frame));
     op_clean(op, slot, 1);
+    pt_revoke(op->pt, z->va, z->va + 4096);
     return ASPACE_E_OK;
 }
 
@@ -80,6 +82,8 @@ int pt_zero_page(struct pt *pt, aspace_va_t va)
         z.i = slot_index(pt->F, z.n->level, va);
         rc = replace(&op, &z, frame);
         op_end(&op);
+        if (rc == ASPACE_E_OK)
+            op_tell(&op, ASPACE_GONE_DISCARDED);
         op_fini(&op);
     }
     if (rc == ASPACE_E_OK)

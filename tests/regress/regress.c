@@ -622,6 +622,21 @@ static void watcher_learns_what_is_left(struct env *env)
     drop_one_page(env);
 }
 
+/* A page that is made zero is in another frame. */
+static void watcher_learns_of_zeroes(struct env *env)
+{
+    struct aspace_watcher watcher = {.va = env->base, .size = PAGE, .gone = note_rights};
+
+    map_one_page(env, ASPACE_KIND_PRIVATE, env->rw);
+    poke(env, env->base, 5);
+    CHECK_OK(aspace_watch(env->space, &watcher));
+    rights_left = 1;
+    CHECK_OK(aspace_discard_zero(env->space, env->base, PAGE, NULL));
+    CHECK_EQ(rights_left, 0);
+    aspace_unwatch(env->space, &watcher);
+    drop_one_page(env);
+}
+
 /* A device goes on with the frame that it has: a page that reads zero from then on would be another. */
 static void pinned_page_is_not_zeroed(struct env *env)
 {
@@ -736,6 +751,7 @@ static const struct test tests[] = {
     {"log_stays_with_the_parent", log_stays_with_the_parent, 0},
     {"written_page_stays_dirty", written_page_stays_dirty, 0},
     {"watcher_learns_what_is_left", watcher_learns_what_is_left, 0},
+    {"watcher_learns_of_zeroes", watcher_learns_of_zeroes, 0},
     {"pinned_page_is_not_zeroed", pinned_page_is_not_zeroed, 0},
     {"pinned_copy_past_the_end", pinned_copy_past_the_end, 0},
     {"evicted_around_a_ticket", evicted_around_a_ticket, 0},
