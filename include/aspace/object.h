@@ -48,9 +48,9 @@ struct aspace_object_ops {
     void (*put)(struct aspace_object *object, uint64_t offset, aspace_pa_t pa);
 
     /* The page was written through a shared mapping that is no more: called before `put`, and not for what evict and
-     * clean tell by themselves. Where hardware keeps no dirty flags, for each page that could be written. Also when a
-     * dirty log (dirty.h) takes the flag of a page, which stays mapped and may be told again: then with a page table
-     * locked, so this must neither block nor call the library. May be NULL. */
+     * clean tell by themselves, nor for what truncate cuts off. Where hardware keeps no dirty flags, for each page that
+     * could be written. Also when a dirty log (dirty.h) takes the flag of a page, which stays mapped and may be told
+     * again: then with a page table locked, so this must neither block nor call the library. May be NULL. */
     void (*dirty)(struct aspace_object *object, uint64_t offset, aspace_pa_t pa);
 
     /* Make [offset, offset + size) read zero, without giving up pages that are mapped: aspace_discard_zero of a shared

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Pins: pages that a device uses. A pinned page keeps its frame: migrate and collapse answer BUSY, discard leaves its
- * contents, a fork gives the child a copy. Unmap takes the mapping away and not the frame, which lives until it is
- * unpinned; so does an object that takes its pages back. Protect and the dirty log go on as with other pages: what a
- * device writes is told by aspace_dirty_mark.
+ * Pins: pages that a device uses. A pinned page keeps its frame: migrate, collapse and discard_zero answer BUSY,
+ * discard leaves its contents, a fork gives the child a copy. Unmap takes the mapping away and not the frame, which
+ * lives until it is unpinned; so does an object that takes its pages back, or cuts off what was copied from it. Protect
+ * and the dirty log go on as with other pages: what a device writes is told by aspace_dirty_mark.
  */
 #ifndef ASPACE_PIN_H
 #define ASPACE_PIN_H
@@ -28,7 +28,8 @@ ASPACE_MUST_CHECK int aspace_pin(struct aspace *space, aspace_va_t va, uint64_t 
 
 /* Undo a pin, or a part of it: pages[] as the pin stored them for [va, va + size). Frames that nothing maps any more
  * are freed. Before the space is destroyed, which answers BUSY while there are pins; also when it is closed. Failure:
- * INVALID: one of the frames is not pinned, which is looked at first. */
+ * INVALID: one of the frames is not pinned, or there are more of them than pins of the space, which is looked at first;
+ * or one is in pages[] more often than it is pinned, and what is before that is unpinned. */
 ASPACE_MUST_CHECK int aspace_unpin(struct aspace *space, aspace_va_t va, uint64_t size, const aspace_pa_t *pages);
 
 /* Told of pinned ranges, such as an IOMMU's driver, with no lock of the library's held. */

@@ -549,8 +549,10 @@ static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t 
     struct area *area = value_area(op->pt->host, node_value(n, i));
     if (!(area->flags & (AREA_OWNED | AREA_CUSTOM)) || !concerns(op, area, slot_soft(op->F, n->level, e)))
         return;
-    if (!op->only && pins_any(op->pt->host, slot_frame(op->F, op->C, n->level, e, i), level_order(op->F, n->level)))
+    if (!op->only && pins_any(op->pt->host, slot_frame(op->F, op->C, n->level, e, i), level_order(op->F, n->level))) {
+        op->pinned = true;
         return;
+    }
     if (!give_up(op, n, i, slot_xchg(slot, op_busy(op, n->level)), va))
         area_keep_pages(area, 1ull << level_order(op->F, n->level));
 }

@@ -140,6 +140,16 @@ static int share_slot(struct pt_fork *f, const struct stretch *s, unsigned i, ui
     return ASPACE_E_OK;
 }
 
+/* The parent's own leaf, but for what a log withholds: each table has its own. */
+static uint64_t borrowed_slot(const struct pt_fork *f, const struct stretch *s, uint64_t e)
+{
+    const struct pt *pt = f->child;
+    uint32_t rights = log_new_rights(pt, area_leaf_rights(s->area, 0, VALUE_RIGHTS(s->value)));
+    if (!fmt_present(pt->F, s->from->level, e) || rights == fmt_leaf_rights(pt->F, &pt->C, e))
+        return e;
+    return fmt_with_rights(pt->F, &pt->C, s->from->level, e, rights);
+}
+
 static int copy_slot(struct pt_fork *f, const struct stretch *s, unsigned i)
 {
     const struct pt *pt = f->child;
@@ -152,7 +162,7 @@ static int copy_slot(struct pt_fork *f, const struct stretch *s, unsigned i)
         if (s->area->fork != ASPACE_FORK_WIPE)
             return share_slot(f, s, i, e);
         break;
-    case FRAME_BORROWED: slot_store(to, e); return ASPACE_E_OK;
+    case FRAME_BORROWED: slot_store(to, borrowed_slot(f, s, e)); return ASPACE_E_OK;
     case FRAME_BACKEND: break; /* the child's faults ask it for themselves */
     }
     slot_store(to, slot_armed(&pt->C, level, s->value, area_how(s->twin)));

@@ -26,10 +26,11 @@ struct op {
     bool moves;       /* two ranges: what is unmapped from one is mapped in the other */
     uint8_t restarts;
     uint32_t tag;
-    uint32_t rights;         /* PROTECT */
+    uint32_t rights;         /* PROTECT, and for watchers */
     uint32_t only;           /* DISCARD: index of the one area concerned, 0: any (rmap.c) */
     bool keeps_own;          /* ... and of that only what is the backend's */
     bool dirty;              /* ... something of the backend's had been written */
+    bool pinned;             /* DISCARD: a leaf was passed over, since a page of it is pinned */
     aspace_va_t va, end;     /* hull */
     struct pt_map *map;      /* MAP: the range being worked on */
     struct node *top;        /* where plan and commit start */

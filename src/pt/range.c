@@ -41,7 +41,7 @@ void op_init(struct op *op, struct pt *pt, enum op_kind kind, aspace_va_t va, as
     op->restarts = 0;
     op->tag = host_lock_tag();
     op->rights = op->only = 0;
-    op->keeps_own = op->dirty = false;
+    op->keeps_own = op->dirty = op->pinned = false;
     op->va = va;
     op->end = end;
     op->map = NULL;
@@ -392,6 +392,7 @@ int pt_discard(struct pt *pt, aspace_va_t va, aspace_va_t end)
         pt_revoke(pt, va, end);
         op_end(&op);
         op_tell(&op, ASPACE_GONE_DISCARDED);
+        rc = op.pinned ? ASPACE_E_BUSY : rc;
     }
     op_fini(&op);
     return rc;

@@ -81,6 +81,7 @@ static inline aspace_va_t pt_limit(const struct pt *pt)
 /* OK, NOT_MAPPED, PERMISSION, UNSUPPORTED, NO_MEMORY, QUOTA */
 int pt_protect(struct pt *pt, aspace_va_t va, aspace_va_t end, uint32_t rights);
 
+/* OK, NO_MEMORY, QUOTA; BUSY: all is done but leaves with a pinned page. */
 int pt_discard(struct pt *pt, aspace_va_t va, aspace_va_t end);
 
 /*

@@ -112,6 +112,16 @@ static void clean(struct op *op, struct node *n, const struct part *p, aspace_va
     op_clean(op, node_slots(n) + lo, hi - lo);
 }
 
+/* Tickets for pages of other areas, which have come into this one's extent, have nothing to do with it. */
+static void revoke_tickets(struct op *op, const struct node *n, const struct part *p, aspace_va_t va, aspace_va_t end)
+{
+    unsigned lo = slot_index(op->F, 0, va), hi = lo + (unsigned)((end - va) >> 12);
+    struct seg g = {0, 0, 0};
+    for (unsigned i = lo; node_next_seg(n, i, hi, &g); i = g.hi)
+        if (VALUE_INDEX(g.value) == p->area->index)
+            pt_revoke(op->pt, va + ((uint64_t)(g.lo - lo) << 12), va + ((uint64_t)(g.hi - lo) << 12));
+}
+
 /* As much of [va, ...) as the leaf table there holds and the items have room for; returns where that ends. Pages of an
  * object are small: there is nothing to do where a larger slot is. */
 static aspace_va_t revoke_table(const struct part *p, struct op *op, aspace_va_t va)
@@ -129,6 +139,7 @@ static aspace_va_t revoke_table(const struct part *p, struct op *op, aspace_va_t
     op_commit_discard(op, n, va, end);
     gather_flush(&op->g);
     op_discard_rearm(op, n, va, end);
+    revoke_tickets(op, n, p, va, end);
     return end;
 }
 
@@ -154,13 +165,12 @@ static aspace_va_t revoke_some(const struct part *p, aspace_va_t va)
     op_init(&op, p->pt, OP_DISCARD, va, p->end);
     op.only = p->area->index;
     op.keeps_own = p->r->what != RMAP_ALL;
+    op.rights = ASPACE_RX | ASPACE_U; /* for the watchers: what WRITES leaves */
     reserve(&op);
     gate_enter(p->pt);
     end = revoke_table(p, &op, va);
     p->r->dirty |= op.dirty;
     op.end = end;
-    if (p->r->what != RMAP_WRITES)
-        pt_revoke(p->pt, va, end);
     op_end(&op);
     op_tell(&op, p->r->what == RMAP_WRITES ? ASPACE_GONE_PROTECTED : ASPACE_GONE_DISCARDED);
     op_fini(&op);

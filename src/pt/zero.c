@@ -4,6 +4,8 @@
 #include "pt/gate.h"
 #include "pt/log.h"
 #include "pt/op.h"
+#include "pt/pending.h"
+#include "pt/pins.h"
 
 /* The slot, its node locked. */
 struct zeroed {
@@ -53,6 +55,8 @@ static int replace(struct op *op, struct zeroed *z, aspace_pa_t frame)
     if (!(z->area->flags & AREA_PRIVATE))
         return ASPACE_E_RETRY; /* something else was mapped there meanwhile */
     if (kind != SLOT_ARMED) {
+        if (pins_exist(op->pt->host) && pins_any(op->pt->host, slot_frame(op->F, op->C, 0, z->e, z->i), 0))
+            return ASPACE_E_BUSY;
         z->e = slot_xchg(slot, op_busy(op, 0));
         if (fmt_present(op->F, 0, z->e))
             gather_flush_range(&op->g, z->va, z->va + 4096, 0, 1);
@@ -61,6 +65,7 @@ static int replace(struct op *op, struct zeroed *z, aspace_pa_t frame)
     }
     slot_publish(slot, own_leaf(op, z, frame));
     op_clean(op, slot, 1);
+    pt_revoke(op->pt, z->va, z->va + 4096);
     return ASPACE_E_OK;
 }
 
@@ -78,6 +83,8 @@ int pt_zero_page(struct pt *pt, aspace_va_t va)
         z.i = slot_index(pt->F, z.n->level, va);
         rc = replace(&op, &z, frame);
         op_end(&op);
+        if (rc == ASPACE_E_OK)
+            op_tell(&op, ASPACE_GONE_DISCARDED);
         op_fini(&op);
     }
     if (rc == ASPACE_E_OK)

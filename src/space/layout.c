@@ -75,9 +75,9 @@ static enum aspace_fault_result stack_grow(struct aspace_stack *s, aspace_va_t l
     struct aspace_map guard = guard_part(low - s->gap, now - s->gap), part = stack_part(s, low, now);
     int rc = aspace_map(s->space, &guard, NULL);
     if (rc)
-        return rc == ASPACE_E_EXISTS   ? ASPACE_FAULT_GUARD
-               : rc == ASPACE_E_CLOSED ? ASPACE_FAULT_CLOSED
-                                       : ASPACE_FAULT_NO_MEMORY;
+        return rc == ASPACE_E_EXISTS || rc == ASPACE_E_RANGE ? ASPACE_FAULT_GUARD
+               : rc == ASPACE_E_CLOSED                       ? ASPACE_FAULT_CLOSED
+                                                             : ASPACE_FAULT_NO_MEMORY;
     part.flags = ASPACE_MAP_REPLACE;
     rc = aspace_map(s->space, &part, NULL);
     if (rc) {

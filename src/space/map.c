@@ -391,7 +391,8 @@ int aspace_discard(struct aspace *s, aspace_va_t va, uint64_t size)
     if (UNLIKELY(rc))
         return rc;
     aspace_trace(discard, s, va, size);
-    return pt_discard(&s->pt, va, va + size);
+    rc = pt_discard(&s->pt, va, va + size);
+    return rc == ASPACE_E_BUSY ? ASPACE_E_OK : rc;
 }
 
 static int check_page(const struct aspace *s, aspace_va_t va)

@@ -59,7 +59,10 @@ static int pin_page(struct aspace *s, aspace_va_t va, uint32_t access, aspace_pa
         int rc = pin_step(s, va, access, pa);
         switch (rc) {
         case PIN_FAULT: rc = space_fault_error(aspace_fault(s, va, access, NULL)); break;
-        case PIN_COPY: rc = pt_cow(&s->pt, va); break;
+        case PIN_COPY:
+            rc = pt_cow(&s->pt, va);
+            rc = rc == ASPACE_E_RETRY ? ASPACE_E_OK : rc; /* another CPU was faster */
+            break;
         case PIN_ROOM: rc = pins_prepare(s->pt.host, *pa); break;
         case PIN_AGAIN:
             rc = ASPACE_E_OK;
@@ -116,14 +119,14 @@ int aspace_set_mirror(struct aspace *s, const struct aspace_mirror *mirror, void
 
 /* ------------------------------------------------------------------------------------------------------- the calls */
 
-static void drop(struct aspace *s, const aspace_pa_t *pages, uint64_t n)
+/* INVALID: page n is not pinned, and all before it are no longer. */
+static int drop(struct aspace *s, const aspace_pa_t *pages, uint64_t size)
 {
-    for (uint64_t i = 0; i < n; i++) {
-        int rc = pins_drop(s->pt.host, pages[i]);
-        ASSERT(rc == ASPACE_E_OK);
-        (void)rc;
-    }
+    uint64_t n = 0;
+    while (n < size && pins_drop(s->pt.host, pages[n]) == ASPACE_E_OK)
+        n++;
     seam_add(&s->pinned, 0 - n);
+    return n == size ? ASPACE_E_OK : ASPACE_E_INVALID;
 }
 
 int aspace_pin(struct aspace *s, aspace_va_t va, uint64_t size, uint32_t access, aspace_pa_t *pages)
@@ -142,7 +145,7 @@ int aspace_pin(struct aspace *s, aspace_va_t va, uint64_t size, uint32_t access,
     if (rc == ASPACE_E_OK)
         rc = mirror_map(s, va, size, access, pages);
     if (rc)
-        drop(s, pages, n);
+        (void)drop(s, pages, n);
     return rc;
 }
 
@@ -150,11 +153,12 @@ int aspace_unpin(struct aspace *s, aspace_va_t va, uint64_t size, const aspace_p
 {
     if (!pages || !size || (va | size) & 4095 || !aspace_contains(s, va, size))
         return ASPACE_E_INVALID;
+    if (seam_load(&s->pinned) < size >> 12)
+        return ASPACE_E_INVALID;
     for (uint64_t i = 0; i < size >> 12; i++)
         if (pages[i] & 4095 || !pins_any(s->pt.host, pages[i], 0))
             return ASPACE_E_INVALID;
     aspace_trace(unpin, s, va, size);
     mirror_unmap(s, va, size);
-    drop(s, pages, size >> 12);
-    return ASPACE_E_OK;
+    return drop(s, pages, size >> 12);
 }

@@ -27,6 +27,20 @@ static bool change(struct aspace_ticket *t, uint64_t from, uint64_t to)
     return slot_cas(&t->state, &from, to);
 }
 
+/* For who ends a ticket, leading or, with `or_waits`, waiting. If another is about to, until that is over: the ticket's
+ * memory is its owner's again when it is told so. */
+static bool claim(struct aspace_ticket *t, uint64_t or_waits)
+{
+    for (;;) {
+        if (change(t, LEADING, ENDING) || change(t, or_waits, ENDING))
+            return true;
+        uint64_t state = seam_load_acquire(&t->state);
+        if (state != ENDING && state != LEADING && state != or_waits)
+            return false;
+        aspace_pause();
+    }
+}
+
 enum aspace_ticket_state aspace_ticket_state(const struct aspace_ticket *t)
 {
     uint64_t state = seam_load_acquire(&t->state);
@@ -350,7 +364,7 @@ int aspace_fault_complete(struct aspace_ticket *t, aspace_pa_t pa)
     bool elsewhere = pa == ASPACE_PA_NONE;
     if (!elsewhere && (pa & 4095 || pa >= t->pa_end))
         return ASPACE_E_INVALID;
-    if (!change(t, LEADING, ENDING))
+    if (!claim(t, LEADING))
         return ASPACE_E_STALE;
     aspace_trace(fault_complete, t->space, t->pending.va, pa);
     bool open = begin_completing(t->space);
@@ -368,7 +382,7 @@ int aspace_fault_fail(struct aspace_ticket *t, int error)
 {
     if (error >= 0)
         return ASPACE_E_INVALID;
-    if (!change(t, LEADING, ENDING))
+    if (!claim(t, LEADING))
         return ASPACE_E_STALE;
     aspace_trace(fault_fail, t->space, t->pending.va, error);
     end(t, false, false);
@@ -377,7 +391,7 @@ int aspace_fault_fail(struct aspace_ticket *t, int error)
 
 int aspace_fault_cancel(struct aspace_ticket *t)
 {
-    if (!change(t, LEADING, ENDING) && !change(t, WAITING, ENDING) && !change(t, LEADING, ENDING))
+    if (!claim(t, WAITING))
         return ASPACE_E_STALE;
     aspace_trace(fault_cancel, t->space, t->pending.va, 0);
     end(t, false, false);

@@ -170,11 +170,18 @@ static void count_release(void *user)
 
 /* ------------------------------------------------------------------------------------------------------- the actors */
 
+/* Whatever the answer, the memory of a ticket that was ended is its owner's, who may use it for something else. */
+static void check_idle(const struct aspace_ticket *ticket)
+{
+    CHECK(aspace_ticket_state(ticket) == ASPACE_TICKET_IDLE);
+}
+
 static void do_complete(void)
 {
     int rc = aspace_fault_complete(&now.ticket[0], now.fetched);
 
     CHECK(rc == ASPACE_OK || rc == ASPACE_E_STALE || rc == ASPACE_E_EXISTS || rc == ASPACE_E_CLOSED);
+    check_idle(&now.ticket[0]);
     now.done = rc == ASPACE_OK;
     if (rc == ASPACE_OK) {
         now.took_effect++;
@@ -187,6 +194,7 @@ static void do_cancel(void)
     int rc = aspace_fault_cancel(&now.ticket[0]);
 
     CHECK(rc == ASPACE_OK || rc == ASPACE_E_STALE);
+    check_idle(&now.ticket[0]);
     now.took_effect += rc == ASPACE_OK;
     now.cancels += rc == ASPACE_OK;
 }
@@ -196,6 +204,7 @@ static void do_fail(void)
     int rc = aspace_fault_fail(&now.ticket[0], ASPACE_E_FAULT);
 
     CHECK(rc == ASPACE_OK || rc == ASPACE_E_STALE);
+    check_idle(&now.ticket[0]);
     now.took_effect += rc == ASPACE_OK;
 }
 
@@ -204,7 +213,7 @@ static void do_cancel_second(void)
     int rc = aspace_fault_cancel(&now.ticket[1]);
 
     CHECK(rc == ASPACE_OK || rc == ASPACE_E_STALE);
-    CHECK(aspace_ticket_state(&now.ticket[1]) != ASPACE_TICKET_LEADING);
+    CHECK(aspace_ticket_state(&now.ticket[1]) != ASPACE_TICKET_LEADING); /* it may be armed only now */
 }
 
 static void do_try_second(void)

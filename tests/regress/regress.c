@@ -12,7 +12,7 @@
 
 #include <aspace/dirty.h>
 #include <aspace/fork.h>
-#include <aspace/object.h>
+#include <aspace/layout.h>
 #include <aspace/pin.h>
 
 #include "../harness.h"
@@ -588,47 +588,72 @@ static void failed_fork_costs_no_copy(struct env *env)
     drop_beside(child);
 }
 
-/* An object takes its pages back, and private copies past its end, whether their frames are pinned or not. */
-static void revoked_although_pinned(struct env *env)
+/* A log withholds the write right in its own space only: a child of that space can write what neither owns. */
+static void log_stays_with_the_parent(struct env *env)
 {
-    static struct aspace_blob blob;
-    struct aspace_map m = request_linear(env->base, 2 * PAGE, env->rw, 0);
-    struct aspace_frame frame;
+    struct aspace_dirty_config config = {.mode = ASPACE_DIRTY_WRITE_PROTECT};
+    struct aspace *child = beside(env), *grandchild = beside(env);
+    struct aspace_translation t;
+
+    CHECK_OK(aspace_dirty_start(env->space, &config));
+    do_linear(env, env->base, PAGE, env->rw, device_pa(env, PAGE));
+    CHECK_OK(aspace_fork(env->space, child));
+    audit(env);
+    CHECK_EQ(aspace_audit(child, NULL, NULL), 0);
+    CHECK_FAULT(aspace_fault(child, env->base, ASPACE_W, NULL), ASPACE_FAULT_SPURIOUS);
+    CHECK_OK(aspace_translate(child, env->base, &t));
+    CHECK_EQ(t.rights, env->rw);
+    CHECK_OK(aspace_dirty_start(grandchild, &config));
+    CHECK_OK(aspace_fork(child, grandchild));
+    CHECK_EQ(aspace_audit(grandchild, NULL, NULL), 0);
+    uint64_t bitmap = 0;
+    CHECK_OK(aspace_harvest_dirty(grandchild, env->base, PAGE, &bitmap, NULL));
+    CHECK_FAULT(aspace_fault(grandchild, env->base, ASPACE_W, NULL),
+                t.rights & ASPACE_W && expressible(env, env->rw & ~(uint32_t)ASPACE_W) ? ASPACE_FAULT_DONE
+                                                                                       : ASPACE_FAULT_SPURIOUS);
+    CHECK_OK(aspace_harvest_dirty(grandchild, env->base, PAGE, &bitmap, NULL));
+    CHECK_EQ(bitmap, 1);
+    drop_beside(grandchild);
+    drop_beside(child);
+}
+
+/* More pins given back than there are. */
+static void too_many_unpins(struct env *env)
+{
     aspace_pa_t pages[2];
 
-    CHECK_OK(aspace_frame_alloc(env->host, 1, true, &frame));
-    CHECK_OK(aspace_blob_init(&blob, env->host, frame.pa, 2 * PAGE, ASPACE_RWX));
-    m.pa = frame.pa;
-    CHECK_OK(aspace_map(env->space, &m, NULL));
-    m = request(ASPACE_KIND_SHARED, env->base + 2 * PAGE, 2 * PAGE, env->rw);
-    m.object = &blob.object;
-    CHECK_OK(aspace_map(env->space, &m, NULL));
-    touch(env, m.va, ASPACE_W);
-    CHECK_OK(aspace_pin(env->space, env->base, PAGE, ASPACE_RW, pages));
-    (void)aspace_object_evict(&blob.object, 0, PAGE);
-    expect_absent(env, m.va);
-    m.va += 2 * PAGE;
-    m.kind = ASPACE_KIND_PRIVATE;
-    CHECK_OK(aspace_map(env->space, &m, NULL));
-    CHECK_OK(aspace_pin(env->space, m.va, PAGE, ASPACE_RW, pages + 1));
-    aspace_object_truncate(&blob.object, 0);
-    expect_absent(env, m.va);
-    CHECK_FAULT(aspace_fault(env->space, m.va, ASPACE_R, NULL), ASPACE_FAULT_BUS);
-    aspace_trim(env->host);
-    *(uint64_t *)aspace_phys_to_virt(pages[1]) = 1; /* the ledger would tell if it were free */
+    do_map(env, ASPACE_KIND_LAZY, env->base, 2 * PAGE, env->rw);
+    CHECK_OK(aspace_pin(env->space, env->base, PAGE, ASPACE_R, pages));
+    pages[1] = pages[0];
+    CHECK_ERROR(aspace_unpin(env->space, env->base, 2 * PAGE, pages), ASPACE_E_INVALID);
     CHECK_OK(aspace_unpin(env->space, env->base, PAGE, pages));
-    CHECK_OK(aspace_unpin(env->space, m.va, PAGE, pages + 1));
-    CHECK_OK(aspace_clear(env->space));
-    aspace_trim(env->host);
-    aspace_object_put(&blob.object);
-    aspace_frame_release(&frame);
+    CHECK_OK(aspace_pin(env->space, env->base, 2 * PAGE, ASPACE_R, pages));
+    CHECK_ERROR(aspace_unpin(env->space, env->base, 2 * PAGE, (aspace_pa_t[]){pages[0], pages[0]}), ASPACE_E_INVALID);
+    CHECK_OK(aspace_unpin(env->space, env->base, PAGE, pages + 1));
+    CHECK_ERROR(aspace_unpin(env->space, env->base, PAGE, pages + 1), ASPACE_E_INVALID);
+}
+
+/* A stack may not grow where its space does not reach. */
+static void stack_at_the_bottom_of_its_space(struct env *env)
+{
+    struct aspace_stack stack = {.space = env->space, .size = PAGE, .limit = 16 * PAGE, .gap = PAGE, .rights = env->rw};
+
+    if (env->base < 16 * PAGE) {
+        test_skip("the space begins at 0");
+    }
+    stack.top = env->base + 8 * PAGE;
+    CHECK_OK(aspace_stack_map(&stack));
+    CHECK_FAULT(aspace_stack_fault(&stack, env->base, ASPACE_W), ASPACE_FAULT_GUARD);
+    CHECK_FAULT(aspace_stack_fault(&stack, env->base + PAGE, ASPACE_W), ASPACE_FAULT_DONE);
 }
 
 static const struct test tests[] = {
-    {"revoked_although_pinned", revoked_although_pinned, 0},
     {"copy_without_memory_splits_nothing", copy_without_memory_splits_nothing, NEEDS_HUGE},
     {"copy_frees_before_it_refuses", copy_frees_before_it_refuses, NEEDS_PLAIN},
     {"failed_fork_costs_no_copy", failed_fork_costs_no_copy, 0},
+    {"log_stays_with_the_parent", log_stays_with_the_parent, 0},
+    {"too_many_unpins", too_many_unpins, 0},
+    {"stack_at_the_bottom_of_its_space", stack_at_the_bottom_of_its_space, 0},
     {"right_given_back_is_not_spurious", right_given_back_is_not_spurious, 0},
     {"failed_fork_forgets_its_records", failed_fork_forgets_its_records, 0},
     {"parent_stands_still_between_steps", parent_stands_still_between_steps, NEEDS_PLAIN},
