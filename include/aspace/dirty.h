@@ -4,12 +4,12 @@
  *
  * A page is dirty from the first write on that a CPU, aspace_write or aspace_compare_exchange makes, until a harvest
  * has told it. No write is lost: one made before a harvest returns is told by that harvest or by the next. The flag
- * goes with the page through protect, migrate, split, collapse and copies on write. What the caller changes by other
- * means is not told: map, unmap and discard; an unmapped or discarded page takes its flag with it, as does one that
- * its object evicts (watch.h tells), and one that is mapped or filled anew is clean until it is written. Devices, and
- * writers through aspace_segments, say what they wrote by aspace_dirty_mark. A backend that writes dirty pages back is
- * told of each flag of its pages that a harvest takes (backend.h, object.h). A fork goes on with the parent's log, and
- * the child has none: it may begin one of its own.
+ * goes with the page through protect, migrate, move, split, collapse and copies on write. What the caller changes by
+ * other means is not told: map, unmap and discard; an unmapped or discarded page takes its flag with it, as does one
+ * that its object evicts (watch.h tells), and one that is mapped or filled anew is clean until it is written. Devices,
+ * and writers through aspace_segments, say what they wrote by aspace_dirty_mark. A backend that writes dirty pages back
+ * is told of each flag of its pages that a harvest takes (backend.h, object.h). A fork goes on with the parent's log;
+ * the child has none, and may begin one of its own.
  *
  * Two modes. Both keep the flag in the entry itself.
  *   WRITE_PROTECT   for every format. While the log is on, pages get the right to write by a write fault only; a

@@ -11,6 +11,7 @@
  * Where old and new address differ by a multiple of what a slot spans, slots move one by one, whatever their level;
  * elsewhere large leaves are told in smaller ones, and markers as if they were mapped there.
  */
+#include "pt/log.h"
 #include "pt/op.h"
 #include "pt/pending.h"
 #include "pt/rmap.h"
@@ -375,6 +376,13 @@ static uint64_t told_alike(const struct op *op, unsigned level, uint64_t e, valu
     return joins ? fmt_run(op->F, leaf) : leaf;
 }
 
+/* The rings of a dirty log name the place where a page was written: one that leaves it is told anew. */
+static void tell_log(struct op *op, unsigned level, uint64_t e, aspace_va_t va)
+{
+    if (slot_held(e) && e & SLOT_PARKED_D)
+        log_push(op->pt, va, level);
+}
+
 /* Slots [lo, hi) of n to slots of the same level; va is the new address of the first. */
 static void place_alike(struct op *op, const struct node *n, struct seg g, aspace_va_t va)
 {
@@ -384,8 +392,10 @@ static void place_alike(struct op *op, const struct node *n, struct seg g, aspac
         struct node *t = new_table(op, n->level, va);
         unsigned at = slot_index(op->F, n->level, va), room = node_entries(op->F, n->level) - at;
         unsigned k = left < room ? left : room;
-        for (unsigned j = 0; j < k; j++)
+        for (unsigned j = 0; j < k; j++) {
             slot_publish(node_slots(t) + at + j, told_alike(op, n->level, slot_peek(old + j), g.value));
+            tell_log(op, n->level, slot_peek(old + j), va + j * slot_span(op->F, n->level));
+        }
         op_set(op, t, at, at + k, g.value);
         node_count_add(t, (int)k);
         op_clean(op, node_slots(t) + at, k);
@@ -403,8 +413,10 @@ static void place_smaller(struct op *op, unsigned level, uint64_t e, aspace_va_t
     while (off < size) {
         struct node *t = new_table(op, small, va + off);
         unsigned at = slot_index(op->F, small, va + off), to = at;
-        for (; off < size && to < node_entries(op->F, small); off += span)
+        for (; off < size && to < node_entries(op->F, small); off += span) {
             slot_publish(node_slots(t) + to++, told(op, small, e, off, v));
+            tell_log(op, small, e, va + off);
+        }
         op_set(op, t, at, to, v);
         node_count_add(t, (int)(to - at));
         op_clean(op, node_slots(t) + at, to - at);

@@ -124,8 +124,27 @@ static void try_all(struct env *env, const struct operation *operation)
 
 static const struct operation *picked; /* what the test that is running stands for */
 
+/* Memory for tables comes in small pieces, so that running out of it is not left to frames. */
+static void small_chunks(struct env *env)
+{
+    struct aspace_host_config config = {.cpus = env->cpus, .smr = env->variant->smr, .chunk_order = 3};
+
+    if (counters(env).tables >= 1u << config.chunk_order) {
+        config.chunk_order = 0; /* the root would not fit */
+    }
+    CHECK_OK(aspace_destroy(env->space));
+    CHECK_OK(aspace_host_fini(env->host));
+    CHECK_OK(aspace_host_init(env->host, &env->hal, &env->machine, &config));
+    if (env->variant->smr == ASPACE_SMR_QSBR) {
+        aspace_cpu_online(env->host);
+    }
+    CHECK_OK(aspace_create(env->space, env->host, &env->config));
+    aspace_linux_describe(env->space, &env->config, &env->sim_space);
+}
+
 static void inject_operation(struct env *env)
 {
+    small_chunks(env);
     try_all(env, picked);
 }
 

@@ -527,6 +527,26 @@ static void copy_without_memory_splits_nothing(struct env *env)
     drop_beside(child);
 }
 
+/* ... and when the split may not have its table, the frame goes back, and what was taken with it. */
+static void copy_without_table_gives_its_frame_back(struct env *env)
+{
+    struct aspace_config config = env->config;
+    uint64_t va = at(env, 1, 1);
+
+    do_map(env, ASPACE_KIND_EAGER, va, env->span[1], env->rw);
+    config.quota_tables = tables_held(env);
+    recreate(env, &config);
+    struct aspace *child = beside(env);
+    do_map(env, ASPACE_KIND_EAGER, va, env->span[1], env->rw);
+    CHECK_OK(aspace_fork(env->space, child));
+    aspace_trim(env->host);
+    uint64_t data = ledger(env).data;
+    CHECK_FAULT(aspace_fault(env->space, va, ASPACE_W, NULL), ASPACE_FAULT_NO_MEMORY);
+    CHECK_EQ(agree(env, va).leaf_bytes, env->span[1]);
+    CHECK_EQ(ledger(env).data, data);
+    drop_beside(child);
+}
+
 static uint64_t frames_at_most;
 
 static aspace_pa_t alloc_within(void *ctx, unsigned order, unsigned flags)
@@ -647,8 +667,34 @@ static void stack_at_the_bottom_of_its_space(struct env *env)
     CHECK_FAULT(aspace_stack_fault(&stack, env->base + PAGE, ASPACE_W), ASPACE_FAULT_DONE);
 }
 
+/* The rings tell where a page is that was written, not where it was when that happened. */
+static void rings_tell_what_has_moved(struct env *env)
+{
+    static struct aspace_dirty_ring rings[8];
+    static uint64_t pages[8][16];
+    struct aspace_dirty_config config = {.mode = ASPACE_DIRTY_WRITE_PROTECT, .rings = rings};
+    struct aspace_range told[4];
+    uint64_t to = at(env, 1, 2) + PAGE;
+    size_t n = 4;
+
+    for (unsigned i = 0; i < env->cpus; i++) {
+        rings[i] = (struct aspace_dirty_ring){.pages = pages[i], .entries = 16};
+    }
+    do_map(env, ASPACE_KIND_EAGER, env->base, 3 * PAGE, env->rw);
+    CHECK_OK(aspace_dirty_start(env->space, &config));
+    poke(env, env->base + PAGE, 1);
+    CHECK_OK(aspace_move(env->space, env->base, 3 * PAGE, to, NULL));
+    CHECK_OK(aspace_drain_dirty(env->space, told, &n));
+    CHECK_EQ(n, 1);
+    CHECK_EQ(told[0].va, to + PAGE);
+    CHECK_EQ(told[0].size, PAGE);
+    CHECK_OK(aspace_dirty_stop(env->space));
+}
+
 static const struct test tests[] = {
+    {"rings_tell_what_has_moved", rings_tell_what_has_moved, 0},
     {"copy_without_memory_splits_nothing", copy_without_memory_splits_nothing, NEEDS_HUGE},
+    {"copy_without_table_gives_its_frame_back", copy_without_table_gives_its_frame_back, NEEDS_HUGE},
     {"copy_frees_before_it_refuses", copy_frees_before_it_refuses, NEEDS_PLAIN},
     {"failed_fork_costs_no_copy", failed_fork_costs_no_copy, 0},
     {"log_stays_with_the_parent", log_stays_with_the_parent, 0},
