@@ -142,6 +142,35 @@ static void protect(const char *suffix, bool by_hardware, bool used)
     world_trim();
 }
 
+/*
+ * A move of filled pages to a place that is congruent with theirs, so that leaves of any size go as they are, and back.
+ * No page is copied: the floor is a store an entry. `_settled`: with what the call put off, the tables it left.
+ */
+static void move(const char *suffix, unsigned max_leaf)
+{
+    char name[64], settled[64];
+    bench_name(name, sizeof(name), "move_1g", suffix);
+    bench_name(settled, sizeof(settled), name, "_settled");
+    if (!bench_wanted(name) && !bench_wanted(settled))
+        return;
+    struct aspace_map request = request_alloc(ASPACE_KIND_EAGER, 0, GIB);
+    request.max_leaf_level = max_leaf;
+    struct aspace *space = space_new(ASPACE_FMT_X86_EPT4);
+    map_or_die(space, &request);
+    for (unsigned r = 0; r < REPEAT; r++) {
+        aspace_va_t from = r % 2 ? 4 * GIB : 0;
+        double t0 = bench_now();
+        CHECK(aspace_move(space, from, GIB, 4 * GIB - from, NULL) == ASPACE_OK);
+        double t1 = bench_now();
+        world_settle();
+        double t2 = bench_now();
+        bench_ns(name, ASPACE_FMT_COUNT, t1 - t0);
+        bench_ns(settled, ASPACE_FMT_COUNT, t2 - t0);
+    }
+    space_drop(space);
+    world_trim();
+}
+
 void bench_ranges(void)
 {
     if (bench_wanted("map_linear_1g_4k unmap_linear_1g_4k_settled map_linear_1g_4k_warm drop_linear_1g_4k_settled"))
@@ -156,4 +185,6 @@ void bench_ranges(void)
     protect("", true, false);
     protect("_used", true, true);
     protect("_noad", false, false);
+    move("_4k", 1);
+    move("_2m", 2);
 }

@@ -130,6 +130,8 @@ static int plan_doomed(struct op *op, struct node *n, aspace_va_t va)
     if (n->stale)
         return OP_RESTART;
     n->doomed = 1;
+    if (op->moves)
+        op->words += GATHER_WORDS + 1; /* emptied one by one, each goes by itself, and its page of values */
     if (op->kind == OP_MAP && !op->replace && n->level == 0 && n->count) {
         struct seg g = {0, 0, 0};
         node_next_seg(n, 0, node_entries(op->F, 0), &g);
