@@ -177,6 +177,8 @@ emulate() { # emulate DIRECTORY NAME LAYOUTS ADDRESSES
     loongarch64-fetch*)
         special=${2#loongarch64-fetch} special=${special%-later} grace=1
         common="$common -d int -D $1/fetch.log"
+        # shellcheck disable=SC3045 # dash, bash and busybox have this limit
+        ulimit -f 65536
         ;;
     *) special=0 ;;
     esac
@@ -227,13 +229,11 @@ run_one() { # run_one NAME MACHINE LAYOUTS ADDRESSES
 }
 
 # The emulator never comes back from a fetch that finds a page and is refused it, and logs it again and again: it is
-# killed, and the log must have the exception that the program foretold, at its address. A slow machine gets more time.
+# killed, and its log must have the exception that the program foretold, at its address. A slow machine gets more time.
 last_fetch() { # last_fetch NUMBER
     log=$out/loongarch64-fetch.log long=$out/loongarch64/fetch.log
     for seconds in 4 16 64; do
-        # shellcheck disable=SC3045 # dash, bash and busybox have this limit
-        (ulimit -f 65536 && limit=$seconds && emulate "$out/loongarch64" "loongarch64-fetch$1-later" 40 400) \
-            >"$log" 2>&1 || true
+        (limit=$seconds && emulate "$out/loongarch64" "loongarch64-fetch$1-later" 40 400) >"$log" 2>&1 || true
         line=$(tr -d '\r' <"$log" | sed -n '/^oracle: last fetch: /{p;q;}')
         exception=${line#*exception } exception=${exception% at *}
         if [ -n "$line" ] && grep -q "enter: pc 0*${line##*0x} .*exception: $exception " "$long"; then

@@ -376,7 +376,7 @@ static bool does_not_return(uint64_t va, enum access access, const struct naive_
     if (access % ACCESS_UR != ACCESS_X || !expected->present || (allowed && !machine_options.alone)) {
         return false;
     }
-    if (allowed || machine_options.special == 0 || ++number < machine_options.special) {
+    if (allowed || ++number != machine_options.special) {
         return true;
     }
     uint64_t exception = (expected->rights & ASPACE_X) ? ECODE_PPI : ECODE_PNX;
@@ -384,24 +384,37 @@ static bool does_not_return(uint64_t va, enum access access, const struct naive_
     return false;
 }
 
+/* Memory as far as it may be touched, or where there is none at all: not devices, nor the image; nor what no virtual
+ * address stands for. */
+static bool can_be_asked(uint64_t va, const struct naive_result *expected)
+{
+    if (is_stage2(current->format) && va >= naive_input_end(current->format)) {
+        return false;
+    }
+    return !expected->present || is_memory(expected->pa, expected->leaf_bytes) || expected->pa >= NOTHING_FIRST;
+}
+
 /*
- * What is neither memory of ours nor nothing at all, as devices and the image, is let alone. Where there is nothing
- * only the rights are seen. What is refused is asked again once the TLB has forgotten it. After an access that was no
- * load QEMU allows loads too, without a look at NR, so that it has to forget that as well.
+ * What is refused is asked again once the TLB has forgotten it; then the other accesses see that new entry. After an
+ * access that was no load QEMU allows loads too, without a look at NR, so that it has to forget that as well. Where
+ * there is no memory only the rights are seen.
  */
 void machine_ask(uint64_t va, enum access access, const struct naive_result *expected, struct reply *r)
 {
+    static bool is_new; /* the entry in the TLB is what memory has */
     bool memory = expected->present && is_memory(expected->pa, expected->leaf_bytes);
     uint64_t pa = memory ? expected->pa : PA_UNTOLD, address = virtual_of(va);
 
-    if ((expected->present && !memory && expected->pa < NOTHING_FIRST) || does_not_return(va, access, expected)) {
+    is_new = is_new && access != ACCESS_R;
+    if (!can_be_asked(va, expected) || does_not_return(va, access, expected)) {
         return;
     }
     ask_once(address, access, pa, r);
-    if (r->kind > KIND_ALLOWED) {
+    if (r->kind > KIND_ALLOWED && !is_new) {
         forget(address);
         ask_once(address, access, pa, r);
-    } else if (!(expected->rights & ASPACE_R)) {
+        is_new = true;
+    } else if (r->kind == KIND_ALLOWED && !(expected->rights & ASPACE_R)) {
         forget(address);
     }
 }
