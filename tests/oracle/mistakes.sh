@@ -26,7 +26,7 @@ loongarch64|loongarch64-later|loongarch.h|s/define LOONGARCH_D FMT_BIT(1)/define
 loongarch64|loongarch64-later|loongarch.h|s/define LOONGARCH_NR FMT_BIT(61)/define LOONGARCH_NR FMT_BIT(60)/|loongarch-s1 loongarch-s2
 loongarch64|loongarch64-fetch1-later|loongarch.h|s/define LOONGARCH_NX FMT_BIT(62)/define LOONGARCH_NX FMT_BIT(60)/|loongarch-s1
 loongarch64|loongarch64-later|loongarch.h|s/define LOONGARCH_PLV_USER FMT_FIELD(3, 2)/define LOONGARCH_PLV_USER FMT_BIT(2)/|loongarch-s1 loongarch-s2
-loongarch64|loongarch64-later|loongarch.h|s/define LOONGARCH_HUGE_G FMT_BIT(12)/define LOONGARCH_HUGE_G FMT_BIT(13)/;s/leaf_bits << 6/leaf_bits << 7/|loongarch-s1
+loongarch64|loongarch64-later|loongarch.h|s/define LOONGARCH_HUGE_G FMT_BIT(12)/define LOONGARCH_HUGE_G FMT_BIT(13)/;s/leaf_bits << 6/leaf_bits << 7/;s/HUGE_G) >> 6/HUGE_G) >> 7/;s/LOONGARCH_G) << 6/LOONGARCH_G) << 7/|loongarch-s1
 loongarch64|loongarch64-later|loongarch.h|s/UINT64_C(30) << 20/UINT64_C(29) << 20/|loongarch-s1 loongarch-s2
 END
 }
