@@ -288,7 +288,7 @@ run_machine() { # run_machine MACHINE
             ;;
         esac
         run_one "$emulator" "$1" "$layouts" "$addresses"
-        [ "$emulator" != loongarch64-later ] || for number in 1 2 4 8 16 32; do last_fetch "$number"; done
+        [ "$emulator" != loongarch64-later ] || for number in 1 2 9 10 39 40; do last_fetch "$number"; done
     done
 }
 

@@ -366,21 +366,22 @@ static void ask_once(uint64_t address, enum access access, uint64_t pa, struct r
 }
 
 /* QEMU does not come back from a fetch that finds a page and is refused it: to report PNX or PPI it fetches the
- * instruction once more. So such fetches are left out, but for one that run.sh asks for by its number, to see which of
- * the two the emulator's log has at the end. With a planted mistake nobody knows which they are: all are left out. */
+ * instruction once more. So such fetches are left out, but for one that run.sh asks for by its number (PNX odd, PPI
+ * even), to see which of the two the emulator's log has at the end. With a planted mistake nobody knows which they are:
+ * all are left out. */
 static bool does_not_return(uint64_t va, enum access access, const struct naive_result *expected)
 {
-    static uint64_t number;
+    static uint64_t numbers[2];
     bool allowed = machine_allows(&current_config, expected->rights, access);
 
     if (access % ACCESS_UR != ACCESS_X || !expected->present || (allowed && !machine_options.alone)) {
         return false;
     }
-    if (allowed || ++number != machine_options.special) {
+    bool ppi = (expected->rights & ASPACE_X) != 0;
+    if (allowed || 2 * numbers[ppi]++ + 1 + ppi != machine_options.special) {
         return true;
     }
-    uint64_t exception = (expected->rights & ASPACE_X) ? ECODE_PPI : ECODE_PNX;
-    print("oracle: last fetch: exception %u at %x", exception, virtual_of(va));
+    print("oracle: last fetch: exception %u at %x", (uint64_t)(ppi ? ECODE_PPI : ECODE_PNX), virtual_of(va));
     return false;
 }
 
