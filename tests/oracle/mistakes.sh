@@ -3,7 +3,7 @@
 # Can the oracle find something? One bit after the other is made wrong in a copy of the formats' headers. The library then
 # agrees with itself, the walker of tests/conformance is not asked, and the MMU has to disagree in each format named.
 #
-# usage: mistakes.sh [MACHINE...]      default: aarch64 riscv64 x86_64
+# usage: mistakes.sh [MACHINE...]      default: aarch64 riscv64 x86_64 loongarch64
 # exit:  0 all were found, 1 some were not, 2 bad usage
 set -eu
 cd "$(dirname "$0")/../.."
@@ -22,10 +22,16 @@ riscv64|riscv64|riscv.h|s/define RISCV_NAPOT_64K FMT_BIT(13)/define RISCV_NAPOT_
 x86_64|x86_64-4|x86.h|s/define X86_NX FMT_BIT(63)/define X86_NX FMT_BIT(58)/|x86-pt4 x86-npt4
 x86_64|x86_64-5|x86.h|s/define X86_NX FMT_BIT(63)/define X86_NX FMT_BIT(59)/|x86-pt5 x86-npt5
 x86_64|bochs-vmx|ept.h|s/EPT_WB = 6/EPT_WB = 2/|x86-ept4
+loongarch64|loongarch64-later|loongarch.h|s/define LOONGARCH_D FMT_BIT(1)/define LOONGARCH_D FMT_BIT(9)/|loongarch-s1 loongarch-s2
+loongarch64|loongarch64-later|loongarch.h|s/define LOONGARCH_NR FMT_BIT(61)/define LOONGARCH_NR FMT_BIT(60)/|loongarch-s1 loongarch-s2
+loongarch64|loongarch64-fetch1-later|loongarch.h|s/define LOONGARCH_NX FMT_BIT(62)/define LOONGARCH_NX FMT_BIT(60)/|loongarch-s1
+loongarch64|loongarch64-later|loongarch.h|s/define LOONGARCH_PLV_USER FMT_FIELD(3, 2)/define LOONGARCH_PLV_USER FMT_BIT(2)/|loongarch-s1 loongarch-s2
+loongarch64|loongarch64-later|loongarch.h|s/define LOONGARCH_HUGE_G FMT_BIT(12)/define LOONGARCH_HUGE_G FMT_BIT(13)/;s/leaf_bits << 6/leaf_bits << 7/;s/HUGE_G) >> 6/HUGE_G) >> 7/;s/LOONGARCH_G) << 6/LOONGARCH_G) << 7/|loongarch-s1
+loongarch64|loongarch64-later|loongarch.h|s/UINT64_C(30) << 20/UINT64_C(29) << 20/|loongarch-s1 loongarch-s2
 END
 }
 
-[ $# -gt 0 ] || set -- aarch64 riscv64 x86_64
+[ $# -gt 0 ] || set -- aarch64 riscv64 x86_64 loongarch64
 wanted=" $* "
 
 try() { # try MACHINE EMULATOR FILE WRONG FORMATS
@@ -57,11 +63,14 @@ mkdir -p "$out"
 list >"$out/list"
 while IFS='|' read -r machine emulator file wrong formats <&3; do
     case $wanted in *" $machine "*) ;; *) continue ;; esac
-    program=qemu-system-$machine
-    case $emulator in bochs-*) program=bochs ;; esac
-    if ! command -v "$program" >/dev/null 2>&1; then
+    program=qemu-system-$machine compiler=true
+    case $emulator in
+    bochs-*) program=bochs ;;
+    *-later) program=build/qemu-later/usr/bin/$program compiler=clang-19 ;;
+    esac
+    if ! command -v "$program" >/dev/null 2>&1 || ! command -v "$compiler" >/dev/null 2>&1; then
         skipped=$((skipped + 1))
-        echo "skip $wrong: no emulator ($program)"
+        echo "skip $wrong: no emulator ($program), or no compiler for it"
         continue
     fi
     try "$machine" "$emulator" "$file" "$wrong" "$formats"
