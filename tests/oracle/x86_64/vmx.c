@@ -239,6 +239,7 @@ static void try_once(uint64_t gpa, enum access access, uint64_t value, struct re
 {
     vmwrite(GUEST_RIP, guest_aim(gpa, access, SNIPPETS_VMX));
     vmwrite(GUEST_RSP, 0);
+    ve_area[1] = 0; /* 26.5.7.1: else there is no second exception */
     uint64_t failed = try_vmx(GVA_TARGET + gpa % PAGE, value, launched);
     uint64_t reason = vmread(EXIT_REASON);
     launched = 1;
@@ -282,7 +283,6 @@ static bool make_exception(const struct question *q, uint64_t *entry)
 {
     struct reply r = {.kind = KIND_UNTOLD};
 
-    ve_area[1] = 0;
     if (!(*entry & SUPPRESS_VE)) {
         return false;
     }
