@@ -21,7 +21,7 @@ help:
 	@echo '                (all of them: examples/hypervisor/run.sh --help)'
 	@echo 'make test     everything that can fail; installs what it lacks. ONLY=part of a step'\''s name; FAST=1'
 	@echo 'make oracle   ask the MMUs of emulators about tables that the library builds, and plant mistakes for them to find;'
-	@echo '                fetches a second emulator. SEED=n'
+	@echo '                installs and fetches the emulators. SEED=n'
 	@echo 'make models   search every state of the models of the protocol, with Spin. ONLY=part of a model'\''s name; FAST=1'
 	@echo 'make prove    the bits of every format, for all entries, with Z3; four minutes. ONLY=part of a family'\''s name; FAST=1'
 	@echo 'make explore  interleavings of the real code, two preemptions for every pair: half an hour. SEED=n, SCHEDULES=n of'

@@ -377,6 +377,7 @@ static void describe(struct env *env)
     bool giant = huge && (env->config.features & ASPACE_FEAT_NO_1G) == 0 &&
                  (env->config.max_leaf_level == 0 || env->config.max_leaf_level > 2);
     env->huge_level = giant ? 2 : huge ? 1 : 0;
+    env->top_level = giant ? naive_leaf_levels(env->config.format) - 1 : env->huge_level;
     env->ro = expressible(env, ASPACE_R) ? ASPACE_R : ASPACE_RX;
     env->rw = expressible(env, ASPACE_RW) ? ASPACE_RW : ASPACE_RWX;
 }

@@ -46,7 +46,8 @@ struct env {
     unsigned levels;
     uint64_t span[6]; /* bytes an entry of each level spans */
     uint64_t base, end;
-    unsigned huge_level; /* 1 if leaves of span[1] may be used, else 0 */
+    unsigned huge_level; /* of leaves that a frame may be: 2 if span[2] is allowed, 1 if span[1] is, else 0 */
+    unsigned top_level;  /* of linear leaves: as much, or above it */
     unsigned run_pages;  /* pages in a contiguous run, 1 if there are none */
     bool destroyed;
     uint32_t needs;                  /* of the test */

@@ -128,7 +128,8 @@ struct aspace_config {
     uint32_t tag;            /* VMID or ASID, unique while live; passed to the HAL and put into the registers */
     unsigned output_bits;    /* width of physical addresses; 0 means the most the format can hold */
     unsigned encrypt_bit;    /* position of the encrypted/shared bit in an entry; 0 means none */
-    unsigned max_leaf_level; /* largest leaf used: 0 means no limit, 1 means 4 KiB only, 2 up to 2 MiB, 3 up to 1 GiB */
+    unsigned max_leaf_level; /* largest leaf used: 0 means no limit, 1 means 4 KiB only, 2 up to 2 MiB, 3 up to 1 GiB,
+                                  4 up to 512 GiB, 5 up to 256 TiB. Above 1 GiB are linear leaves of RISC-V alone */
     unsigned fault_around;   /* pages a fault may fill beside the one asked for, at most 64; 0 means none. The window
                                   grows to this on sequential access and shrinks at once on any other */
     uint64_t quota_tables;   /* most tables held; 0 means no limit */
@@ -345,8 +346,9 @@ ASPACE_MUST_CHECK int aspace_clear(struct aspace *space);
  * large leaf, also if others have just made it so), BUSY (pinned), NO_MEMORY, CLOSED; the frame stays the caller's. */
 ASPACE_MUST_CHECK int aspace_migrate(struct aspace *space, aspace_va_t va, aspace_pa_t new_pa);
 
-/* Merge the small pages under one huge page of level `level` (1: 2 MiB, 2: 1 GiB) that contains va into one leaf, and
- * back. Collapse needs one area with one protection; pages not yet filled become zero. Accessed and dirty are kept.
+/* Merge the small pages under one huge page of level `level` (1: 2 MiB, 2: 1 GiB; linear areas also 3: 512 GiB and 4:
+ * 256 TiB where the format has them) that contains va into one leaf, and back by one level. Collapse needs one area
+ * with one protection; pages not yet filled become zero. Accessed and dirty are kept.
  * Failure: INVALID, RANGE, NOT_MAPPED, UNSUPPORTED (cannot be one leaf), BUSY (pinned), NO_MEMORY, CLOSED. */
 ASPACE_MUST_CHECK int aspace_collapse(struct aspace *space, aspace_va_t va, unsigned level);
 ASPACE_MUST_CHECK int aspace_split(struct aspace *space, aspace_va_t va);

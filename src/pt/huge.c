@@ -325,7 +325,7 @@ static int collapse_locked(struct op *op, struct collapse *c, unsigned level)
         return rc;
     if (c->area->flags & AREA_LINEAR)
         return collapse_linear(op, c);
-    if (!(c->area->flags & AREA_OWNED))
+    if (!(c->area->flags & AREA_OWNED) || level > op->pt->max_frame_level)
         return ASPACE_E_UNSUPPORTED;
     if (any_pinned(op, c->child))
         return ASPACE_E_BUSY;
@@ -337,7 +337,7 @@ int pt_collapse(struct pt *pt, aspace_va_t va, unsigned level)
     const struct aspace_hal *hal = pt->host->hal;
     unsigned order = level_order(pt->F, level);
     struct collapse c = {.va = va & ~(slot_span(pt->F, level) - 1)};
-    aspace_pa_t frame = pt_alloc_frame(pt, order, 0);
+    aspace_pa_t frame = level <= pt->max_frame_level ? pt_alloc_frame(pt, order, 0) : ASPACE_PA_NONE;
     int rc;
     do {
         struct op op;

@@ -16,6 +16,10 @@
 
 enum { CPU_WORDS = ASPACE_CPUS_MAX / 64 };
 
+/* The largest frame that is asked of an allocator or a backend: 1 GiB. What a leaf's frame needs is done page by page
+ * in places (pins, copies, zeroes), and nobody can wait for 512 GiB of that. A linear leaf has no frame. */
+enum { FRAME_ORDER_MAX = 18 };
+
 struct aspace_pending;
 struct pt;
 
@@ -76,7 +80,8 @@ struct pt {
     uint16_t fault_around;
     const struct fmt *F;
     struct aspace_host *host;
-    uint32_t gate; /* CPU + 1 of the fork that is copying this table; 0: open (pt/gate.h) */
+    uint32_t gate;           /* CPU + 1 of the fork that is copying this table; 0: open (pt/gate.h) */
+    uint8_t max_frame_level; /* largest leaf level of a frame that is not the embedder's: FRAME_ORDER_MAX */
     struct pt_log log;
     struct fmt_ctx C;
     struct node *root;

@@ -90,6 +90,7 @@ static struct area *make_area(struct pt *pt, const struct aspace_map *q)
     if (!a)
         return NULL;
     unsigned limit = q->max_leaf_level ? q->max_leaf_level - 1u : pt->max_level;
+    unsigned most = kinds[q->kind].source == MAP_LINEAR ? pt->max_level : pt->max_frame_level;
     a->va_base = q->va;
     a->size = q->size;
     a->id = area_new_id(pt->host);
@@ -107,7 +108,7 @@ static struct area *make_area(struct pt *pt, const struct aspace_map *q)
     a->attr = (uint8_t)q->attr;
     a->fork = (uint8_t)q->fork;
     a->flags = kinds[q->kind].flags;
-    a->max_level = (uint8_t)(a->flags & AREA_OBJECT ? 0 : limit < pt->max_level ? limit : pt->max_level);
+    a->max_level = (uint8_t)(a->flags & AREA_OBJECT ? 0 : limit < most ? limit : most);
     if (a->flags & AREA_OWNED && q->attr == ASPACE_ATTR_DEFAULT)
         a->flags |= AREA_ZERO;
     if (a->max_level && a->flags & (AREA_OWNED | AREA_CUSTOM))

@@ -87,12 +87,12 @@ void space_fill_templates(struct pt *pt)
     }
 }
 
-/* The largest level of leaves: what the format has, less what the configuration forbids. */
-static uint8_t max_level(const struct pt *pt, unsigned limit)
+/* The largest level of leaves of up to 2^order pages: what the format has, less what the configuration forbids. */
+static uint8_t max_level(const struct pt *pt, unsigned order)
 {
     unsigned level = 0;
     for (unsigned l = 1; l < pt->F->levels && l < FMT_LEVELS_MAX; l++)
-        if (pt->C.leaf_levels >> l & 1 && (!limit || l < limit) && level_order(pt->F, l) <= 18)
+        if (pt->C.leaf_levels >> l & 1 && level_order(pt->F, l) <= order)
             level = l;
     return (uint8_t)level;
 }
@@ -110,7 +110,8 @@ static int init_table(struct aspace *s, struct aspace_host *host, const struct a
     pt->base = c->base;
     pt->end = c->base + c->size;
     pt->top = (uint8_t)(pt->F->levels - 1);
-    pt->max_level = max_level(pt, c->max_leaf_level);
+    pt->max_level = max_level(pt, 63);
+    pt->max_frame_level = max_level(pt, FRAME_ORDER_MAX);
     pt->fault_around = (uint16_t)c->fault_around;
     pt->tag = c->tag;
     pt->quota_tables = c->quota_tables;

@@ -2,6 +2,8 @@
 /* Large leaves and contiguous runs: where they are used, and that a part of one can be changed without the rest. */
 #include <string.h>
 
+#include <aspace/dirty.h>
+
 #include "suites.h"
 
 static uint64_t leaf_at(struct env *env, uint64_t va)
@@ -64,6 +66,120 @@ static void linear_giant(struct env *env)
     expect_absent(env, va + big);
     expect_leaf(env, va + big - 1, pa + big - 1, env->rw);
     expect_leaf(env, va + 2 * big, pa + 2 * big, env->rw);
+}
+
+/* Leaves of the largest size that the format has, on either side of a boundary of theirs, and small ones around them.
+ * What becomes of a part leaves all others as they are; no operation goes through their pages one by one. */
+static void linear_top(struct env *env)
+{
+    unsigned top = env->top_level;
+    uint64_t leaf = env->span[top], below = env->span[top - 1], va = at(env, top, 1), hole = va + leaf - PAGE;
+    uint64_t pa = naive_output_end(&env->config) / 2 + leaf;
+
+    (void)at(env, top, 3); /* is there room? */
+    do_linear(env, va - PAGE, 2 * leaf + 2 * PAGE, env->rw, pa - PAGE);
+    CHECK_EQ(leaf_at(env, va - PAGE), PAGE);
+    CHECK_EQ(leaf_at(env, va), leaf);
+    CHECK_EQ(leaf_at(env, va + 2 * leaf - PAGE), leaf);
+    CHECK_EQ(leaf_at(env, va + 2 * leaf), PAGE);
+    CHECK_EQ(counters(env).mapped[top], 2);
+    expect_leaf(env, va + leaf + below + PAGE, pa + leaf + below + PAGE, env->rw);
+    CHECK_OK(aspace_unmap(env->space, hole, 2 * PAGE)); /* the last page of one, the first of the other */
+    expect_absent(env, hole);
+    expect_absent(env, hole + PAGE);
+    CHECK_EQ(leaf_at(env, va), below);
+    CHECK_EQ(leaf_at(env, va + 2 * leaf - PAGE), below);
+    expect_leaf(env, hole - PAGE, pa + leaf - 2 * PAGE, env->rw);
+    expect_leaf(env, hole + 2 * PAGE, pa + leaf + PAGE, env->rw);
+    CHECK_EQ(counters(env).mapped[top], 0);
+    CHECK_EQ(counters(env).splits, 2 * top);
+    CHECK_OK(aspace_protect(env->space, va, PAGE, env->ro));
+    expect_leaf(env, va, pa, env->ro);
+    expect_leaf(env, va + PAGE, pa + PAGE, env->rw);
+    CHECK_OK(aspace_unmap(env->space, va - PAGE, 2 * leaf + 2 * PAGE));
+    expect_absent(env, va);
+}
+
+/* The largest leaf is taken to pieces level by level, and put together again from them. */
+static void top_split_and_collapse(struct env *env)
+{
+    unsigned top = env->top_level;
+    uint64_t va = at(env, top, 1), pa = naive_output_end(&env->config) / 2, page = va + env->span[top] - PAGE;
+
+    do_linear(env, va, env->span[top], env->rw, pa);
+    for (unsigned level = top; level > 0; level--) {
+        CHECK_EQ(leaf_at(env, page), env->span[level]);
+        CHECK_OK(aspace_split(env->space, page));
+    }
+    expect_leaf(env, page, pa + env->span[top] - PAGE, env->rw);
+    for (unsigned level = 1; level <= top; level++) {
+        CHECK_OK(aspace_collapse(env->space, page, level));
+        CHECK_EQ(leaf_at(env, page), env->span[level]);
+    }
+    CHECK_EQ(leaf_at(env, va), env->span[top]);
+    expect_leaf(env, page, pa + env->span[top] - PAGE, env->rw);
+    CHECK_OK(aspace_protect(env->space, va, env->span[top], env->ro));
+    CHECK_EQ(leaf_at(env, page), env->span[top]);
+    expect_leaf(env, page, pa + env->span[top] - PAGE, env->ro);
+    if (top + 1 < env->levels) {
+        CHECK_ERROR(aspace_collapse(env->space, page, top + 1), ASPACE_E_UNSUPPORTED);
+    }
+}
+
+/* A backend that has nothing yet, and notes what it could have given. */
+static enum aspace_fault_result note_order(const struct aspace_fill *fill, struct aspace_page *page)
+{
+    unsigned *asked = fill->ctx;
+
+    (void)page;
+    *asked = fill->max_order;
+    return ASPACE_FAULT_NEEDS_IO;
+}
+
+/* A frame is never larger than 1 GiB, whatever the format can hold: nobody is asked for one. */
+static void top_frames(struct env *env)
+{
+    static const struct aspace_backend noting = {.name = "noting", .fill = note_order};
+    unsigned asked = 0, top = env->top_level;
+    struct aspace_map m = request(ASPACE_KIND_CUSTOM, at(env, top, 1), env->span[top], env->rw);
+
+    m.backend = &noting;
+    m.backend_ctx = &asked;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    CHECK_EQ(aspace_fault(env->space, m.va, ASPACE_R, NULL), ASPACE_FAULT_NEEDS_IO);
+    CHECK_EQ(PAGE << asked, env->span[env->huge_level]);
+    CHECK_OK(aspace_unmap(env->space, m.va, m.size));
+    do_map(env, ASPACE_KIND_LAZY, m.va, m.size, env->rw);
+    if (top > env->huge_level) { /* a table of unfilled entries that are all alike */
+        CHECK_OK(aspace_protect(env->space, m.va, env->span[top - 1], env->ro));
+        CHECK_OK(aspace_protect(env->space, m.va, env->span[top - 1], env->rw));
+        CHECK_ERROR(aspace_collapse(env->space, m.va, top), ASPACE_E_UNSUPPORTED);
+    }
+    CHECK_EQ(aspace_fault(env->space, m.va, ASPACE_R, NULL), ASPACE_FAULT_DONE);
+    CHECK(leaf_at(env, m.va) <= env->span[env->huge_level]);
+}
+
+/* A log that splits gets to the page that was written from a leaf of any size. */
+static void top_leaf_in_a_log(struct env *env)
+{
+    static uint64_t bits[8];
+    struct aspace_dirty_config c = {.flags = ASPACE_DIRTY_SPLIT};
+    unsigned top = env->top_level;
+    uint64_t va = at(env, top, 1), pa = naive_output_end(&env->config) / 2, page = va + env->span[top] - 3 * PAGE,
+             count;
+
+    do_linear(env, va, env->span[top], env->rw, pa);
+    cpu_enter(env, 1);
+    CHECK_OK(aspace_dirty_start(env->space, &c));
+    CHECK_EQ(leaf_at(env, page), env->span[top]);
+    CHECK_EQ(aspace_fault(env->space, page, ASPACE_W, NULL), ASPACE_FAULT_DONE);
+    CHECK_EQ(leaf_at(env, page), PAGE);
+    expect_leaf(env, page, pa + env->span[top] - 3 * PAGE, env->rw);
+    CHECK_OK(aspace_harvest_dirty(env->space, page - PAGE, 4 * PAGE, bits, &count));
+    CHECK_EQ(count, 1);
+    CHECK_EQ(bits[0], 2);
+    CHECK_OK(aspace_dirty_stop(env->space));
+    cpu_leave(env, 1);
 }
 
 static void eager_huge(struct env *env)
@@ -463,6 +579,10 @@ static const struct test tests[] = {
     {"linear_leaf_sizes", linear_leaf_sizes, NEEDS_HUGE},
     {"linear_limited", linear_limited, 0},
     {"linear_giant", linear_giant, NEEDS_GIANT},
+    {"linear_top", linear_top, NEEDS_HUGE},
+    {"top_split_and_collapse", top_split_and_collapse, NEEDS_HUGE},
+    {"top_frames", top_frames, NEEDS_HUGE | NEEDS_ROOM},
+    {"top_leaf_in_a_log", top_leaf_in_a_log, NEEDS_HUGE},
     {"eager_huge", eager_huge, NEEDS_HUGE},
     {"huge_unmap_part", huge_unmap_part, NEEDS_HUGE},
     {"huge_protect_part", huge_protect_part, NEEDS_HUGE},

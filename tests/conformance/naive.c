@@ -727,6 +727,12 @@ static bool is_riscv(enum aspace_format format)
     return format >= ASPACE_FMT_RISCV_SV39X4 && format <= ASPACE_FMT_RISCV_SV57;
 }
 
+/* RISC-V: "any level of PTE may be a leaf PTE" (Sv39, Sv48, Sv57). All others: the table of each above. */
+unsigned naive_leaf_levels(enum aspace_format format)
+{
+    return is_riscv(format) ? shapes[format].levels : 3;
+}
+
 unsigned naive_run_pages(const struct aspace_config *config)
 {
     enum aspace_format format = config->format;

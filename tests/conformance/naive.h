@@ -39,6 +39,7 @@ uint64_t naive_used(const struct aspace_config *config, uint64_t entry, bool wri
 
 /* Number of levels, and the first input address that the format cannot translate. */
 unsigned naive_levels(enum aspace_format format);
+unsigned naive_leaf_levels(enum aspace_format format); /* how many of them, from below, can hold leaves */
 uint64_t naive_input_end(enum aspace_format format);
 
 /* Index bits of an ordinary table, and pages in a contiguous run if the configuration has those (else 1). */

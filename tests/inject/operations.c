@@ -74,7 +74,9 @@ static void linear_block(struct env *env)
 
 static void linear_upper(struct env *env)
 {
-    do_linear(env, at(env, 2, 0), env->span[2], env->rw, naive_output_end(&env->config) / 2);
+    unsigned top = env->top_level;
+
+    do_linear(env, at(env, top, 0), env->span[top], env->rw, naive_output_end(&env->config) / 2);
 }
 
 static void linear_run(struct env *env)
@@ -373,7 +375,9 @@ static int move_whole(struct env *env)
 
 static int move_upper(struct env *env)
 {
-    return aspace_move(env->space, at(env, 2, 0) + PAGE, env->span[2] - 2 * PAGE, at(env, 2, 2) + 3 * PAGE, NULL);
+    unsigned level = env->top_level > 2 ? env->top_level : 2; /* behind a leaf of any size */
+
+    return aspace_move(env->space, at(env, 2, 0) + PAGE, env->span[2] - 2 * PAGE, at(env, level, 2) + 3 * PAGE, NULL);
 }
 
 /* ---------------------------------------------------------------------------------------------- faults and accesses */

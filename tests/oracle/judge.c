@@ -204,6 +204,25 @@ static void judge_access(const struct opinions *o, enum access access, struct ta
     }
 }
 
+/* Where the address lies: the last 2 MiB that the format has, or behind them; a hole; a page at an edge of a leaf. */
+static void count_place(const struct opinions *o, struct tally *tally)
+{
+    const struct layout *l = o->layout;
+    uint64_t end = naive_input_end(l->config.format);
+
+    end = l->subject->top && l->subject->top < end ? l->subject->top : end;
+    tally->beyond += o->va >= end;
+    tally->top += o->va < end && end - o->va <= 2 * MIB + l->subject->own;
+    if (!o->naive.present) {
+        tally->holes++;
+        return;
+    }
+    uint64_t bytes = o->naive.leaf_bytes, offset = o->va % bytes;
+    tally->edges += offset < PAGE || bytes - offset <= PAGE;
+    tally->attr[o->naive.attr % ASPACE_ATTR_COUNT]++;
+    tally->rights[o->naive.rights % 16]++;
+}
+
 void judge_address(const struct layout *l, uint64_t va, struct tally *tally)
 {
     struct opinions o = {.layout = l, .va = va};
@@ -217,6 +236,7 @@ void judge_address(const struct layout *l, uint64_t va, struct tally *tally)
         tally->runs += o.naive.leaf_bytes == 16 * PAGE;
     }
     tally->addresses++;
+    count_place(&o, tally);
     aspace_registers(l->space, &o.registers);
     if (!software_agrees(&o, tally)) {
         return;

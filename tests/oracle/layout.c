@@ -231,10 +231,9 @@ static void random_window(struct layout *l, uint64_t top)
     }
 }
 
-/* The library makes no leaf above 1 GiB, also where a format has them. */
 static unsigned leaf_levels_of(const struct layout *l)
 {
-    unsigned most = 3, asked = l->config.max_leaf_level;
+    unsigned most = naive_leaf_levels(l->config.format), asked = l->config.max_leaf_level;
 
     if (l->config.features & (ASPACE_FEAT_NO_1G | ASPACE_FEAT_NO_2M)) {
         most = (l->config.features & ASPACE_FEAT_NO_2M) ? 1 : 2;
@@ -302,11 +301,12 @@ bool layout_end(struct layout *l)
     return aspace_destroy(l->space) == ASPACE_OK && violations == 0;
 }
 
-/* On either side of a boundary, by a word, a page or a leaf. */
+/* On either side of a boundary, by a word, a page or a leaf; not by so much below 0 that the machine's own part of the
+ * upper half is met. */
 static uint64_t near(uint64_t edge)
 {
-    uint64_t step[] = {8, PAGE, 16 * PAGE, 2 * MIB, GIB};
-    uint64_t by = step[random_below(5)];
+    uint64_t step[] = {8, PAGE, 16 * PAGE, 2 * MIB, GIB, span_of(3)};
+    uint64_t by = step[random_below(edge < span_of(3) ? 5 : 6)];
 
     switch (random_below(4)) {
     case 0: return edge - 8;

@@ -40,14 +40,72 @@ static bool one_layout(const struct subject *subject, struct aspace_host *host, 
     return layout_end(&layout);
 }
 
+static void print_leaves(const char *name, const struct tally *t)
+{
+    static const char *const size[ASPACE_LEVELS_MAX] = {"4K", "2M", "1G", "512G", "256T", "128P"};
+
+    print_text("count ");
+    print_text(name);
+    print_text(": leaves of");
+    for (unsigned level = 0; level < ASPACE_LEVELS_MAX; level++) {
+        if (t->leaves[level]) {
+            print_text(" ");
+            print_text(size[level]);
+            print_text(" ");
+            print_number(t->leaves[level]);
+        }
+    }
+    print(", runs %u; holes %u, edges of leaves %u, top of the format %u, beyond it %u", t->runs, t->holes, t->edges,
+          t->top, t->beyond);
+}
+
+/* Attributes as their bits read back, rights by their letters. */
+static void print_meanings(const char *name, const struct tally *t)
+{
+    static const char *const attr[ASPACE_ATTR_COUNT] = {"default", "normal", "device", "wc", "uc"};
+
+    print_text("count ");
+    print_text(name);
+    print_text(": attributes");
+    for (unsigned a = 0; a < ASPACE_ATTR_COUNT; a++) {
+        if (t->attr[a]) {
+            print_text(" ");
+            print_text(attr[a]);
+            print_text(" ");
+            print_number(t->attr[a]);
+        }
+    }
+    print_text("; rights");
+    for (unsigned r = 0; r < 16; r++) {
+        for (unsigned i = 0; t->rights[r] && i < 6; i++) {
+            machine_put(i == 0 || i == 5 ? ' ' : (r >> (i - 1) & 1) ? "rwxu"[i - 1] : '-');
+        }
+        if (t->rights[r]) {
+            print_number(t->rights[r]);
+        }
+    }
+    machine_put('\n');
+}
+
+/* What every layout of this many must have touched, or the numbers above mean less than they say. */
+static bool has_all(const struct subject *subject, uint64_t layouts, const struct tally *t)
+{
+    bool all = t->holes && t->edges && t->top && t->beyond && t->attr[ASPACE_ATTR_DEFAULT] && t->rights[ASPACE_R];
+
+    for (unsigned level = 0; level < naive_leaf_levels(subject->format); level++) {
+        all = all && t->leaves[level];
+    }
+    return all || layouts < 100;
+}
+
 static void report(const struct subject *subject, uint64_t layouts, const struct tally *t)
 {
     const char *name = aspace_format_name(subject->format);
 
     print("%s: %u questions, %u allowed, %u refused; told: %u addresses, %u levels, %u attributes, %u flags set", name,
           t->questions, t->allowed, t->refused, t->pas, t->levels, t->attrs, t->flags);
-    print("%s: in leaves of 4K: %u, 2M: %u, 1G: %u, in runs: %u", name, t->leaves[0], t->leaves[1], t->leaves[2],
-          t->runs);
+    print_leaves(name, t);
+    print_meanings(name, t);
     print("oracle %s: %u addresses, %u layouts, %u disagreements", name, t->addresses, layouts, t->disagreements);
 }
 
@@ -73,6 +131,11 @@ static bool run_subject(const struct subject *subject)
     report(subject, layouts, &tally);
     if (!ok || bare_frames_used() != 0) {
         print("oracle: %s: a space was not created, not in order, not destroyed, or frames are missing",
+              aspace_format_name(subject->format));
+        return false;
+    }
+    if (!has_all(subject, layouts, &tally)) {
+        print("oracle: %s: a size of leaf, a hole, an edge or the top was never asked about",
               aspace_format_name(subject->format));
         return false;
     }

@@ -22,6 +22,8 @@ riscv64|riscv64|riscv.h|s/define RISCV_NAPOT_64K FMT_BIT(13)/define RISCV_NAPOT_
 x86_64|x86_64-4|x86.h|s/define X86_NX FMT_BIT(63)/define X86_NX FMT_BIT(58)/|x86-pt4 x86-npt4
 x86_64|x86_64-5|x86.h|s/define X86_NX FMT_BIT(63)/define X86_NX FMT_BIT(59)/|x86-pt5 x86-npt5
 x86_64|bochs-vmx|ept.h|s/EPT_WB = 6/EPT_WB = 2/|x86-ept4
+x86_64|bochs-vmx|ept.h|s/define EPT_SUPPRESS_VE FMT_BIT(63)/define EPT_SUPPRESS_VE FMT_BIT(62)/|x86-ept4
+x86_64|bochs-vmx-later|ept.h|s/define EPT_X_USER FMT_BIT(10)/define EPT_X_USER FMT_BIT(11)/|x86-ept4
 loongarch64|loongarch64-later|loongarch.h|s/define LOONGARCH_D FMT_BIT(1)/define LOONGARCH_D FMT_BIT(9)/|loongarch-s1 loongarch-s2
 loongarch64|loongarch64-later|loongarch.h|s/define LOONGARCH_NR FMT_BIT(61)/define LOONGARCH_NR FMT_BIT(60)/|loongarch-s1 loongarch-s2
 loongarch64|loongarch64-fetch1-later|loongarch.h|s/define LOONGARCH_NX FMT_BIT(62)/define LOONGARCH_NX FMT_BIT(60)/|loongarch-s1
@@ -63,16 +65,12 @@ mkdir -p "$out"
 list >"$out/list"
 while IFS='|' read -r machine emulator file wrong formats <&3; do
     case $wanted in *" $machine "*) ;; *) continue ;; esac
-    program=qemu-system-$machine compiler=true
-    case $emulator in
-    bochs-*) program=bochs ;;
-    *-later) program=build/qemu-later/usr/bin/$program compiler=clang-19 ;;
-    esac
-    if ! command -v "$program" >/dev/null 2>&1 || ! command -v "$compiler" >/dev/null 2>&1; then
+    if ! tests/oracle/run.sh --ready "$emulator"; then
         skipped=$((skipped + 1))
-        echo "skip $wrong: no emulator ($program), or no compiler for it"
+        echo "skip $wrong: no emulator ($emulator)"
         continue
     fi
+    echo "trying $emulator: $wrong"
     try "$machine" "$emulator" "$file" "$wrong" "$formats"
 done 3<"$out/list"
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -141,8 +141,10 @@ uint64_t span_of(unsigned level); /* bytes of a leaf of this level */
 /* ---- judge.c ---- */
 struct tally {
     uint64_t addresses, questions, allowed, refused, disagreements;
-    uint64_t leaves[ASPACE_LEVELS_MAX], runs; /* addresses found in a leaf of each level, and in a run */
-    uint64_t pas, levels, attrs, flags;       /* answers that told an address, a level, an attribute, set flags */
+    uint64_t leaves[ASPACE_LEVELS_MAX], runs;     /* addresses found in a leaf of each level, and in a run */
+    uint64_t pas, levels, attrs, flags;           /* answers that told an address, a level, an attribute, set flags */
+    uint64_t attr[ASPACE_ATTR_COUNT], rights[16]; /* addresses found in a leaf of each, as its bits read back */
+    uint64_t holes, edges, top, beyond;           /* in no leaf; in a leaf's first or last page; see judge_address */
 };
 
 void judge_address(const struct layout *layout, uint64_t va, struct tally *tally);

@@ -6,6 +6,7 @@
 # usage: run.sh [--short] [MACHINE...]     MACHINE: aarch64, riscv64, x86_64, loongarch64, kvm; all if none is given
 #        run.sh --build DIRECTORY SOURCES MACHINE    only builds, with the library's sources from elsewhere
 #        run.sh --emulate DIRECTORY NAME LAYOUTS ADDRESSES    only runs; NAME: see emulators_of
+#        run.sh --ready NAME    only gets what this emulator needs; status 0 if it can run here
 #   --short: fewer addresses, the distribution's emulators only
 #   SEED=n of the layouts, default 1      LIMIT=seconds for each emulator, default 1800
 #   ALONE=1: without the walker of tests/conformance, for planted mistakes
@@ -18,6 +19,7 @@ seed=${SEED:-1}
 limit=${LIMIT:-1800}
 alone=${ALONE:-0}
 later=build/qemu-later
+bochs_later=build/bochs-later
 short='' speed='-O2 -g'
 passed=0 failed=0 skipped=0
 
@@ -107,8 +109,49 @@ emulators_of() { # emulators_of MACHINE
     riscv64) echo 'riscv64 riscv64-later' ;;
     riscv64short) echo 'riscv64' ;;
     loongarch64) echo 'loongarch64-later' ;;
-    x86_64) echo 'x86_64-4 x86_64-5 bochs-vmx bochs-svm x86_64-4-later x86_64-5-later' ;;
+    x86_64) echo 'x86_64-4 x86_64-5 bochs-vmx bochs-svm x86_64-4-later x86_64-5-later bochs-vmx-later' ;;
     x86_64short) echo 'x86_64-4 x86_64-5' ;;
+    esac
+}
+
+have() { # have PROGRAM PACKAGE...: is it there, or can it be installed? An ordinary user is told what root has to run.
+    program=$1
+    shift
+    command -v "$program" >/dev/null 2>&1 && return 0
+    tools/install-packages.sh "$@" >&2 && command -v "$program" >/dev/null 2>&1
+}
+
+compiler_of() { # compiler_of MACHINE
+    case $1 in
+    aarch64) have aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross ;;
+    riscv64) have riscv64-linux-gnu-gcc gcc-riscv64-linux-gnu libc6-dev-riscv64-cross ;;
+    loongarch64) have clang-19 clang-19 lld-19 ;;
+    *) have "$compiler" gcc ;;
+    esac
+}
+
+# A machine of Linux's own is not to be had by a command.
+ready() { # ready EMULATOR
+    case $1 in
+    kvm) [ "$(uname -m)" = x86_64 ] && [ -w /dev/kvm ] ;;
+    bochs-*-later) tools/fetch-bochs.sh >&2 ;;
+    bochs-*) have bochs bochs bochsbios vgabios ;;
+    loongarch64*) compiler_of loongarch64 && tools/fetch-qemu.sh >&2 ;;
+    *-later) tools/fetch-qemu.sh >&2 ;;
+    aarch64*) have qemu-system-aarch64 qemu-system-arm ;;
+    riscv64*) have qemu-system-riscv64 qemu-system-misc opensbi ;;
+    x86_64*) have qemu-system-x86_64 qemu-system-x86 seabios ;;
+    esac
+}
+
+# Why it matters that an emulator could not be had.
+missed() { # missed EMULATOR
+    case $1 in
+    kvm) echo "no /dev/kvm that may be opened" ;;
+    bochs-*-later) echo "Bochs 3.0 cannot be had; it alone has mode-based execute control" ;;
+    bochs-*) echo "no Bochs, which alone has EPT and PCIDs" ;;
+    *-later) echo "no later QEMU, which LoongArch and the upper half of RISC-V's guest-physical addresses need" ;;
+    *) echo "no emulator for it" ;;
     esac
 }
 
@@ -141,15 +184,16 @@ disk() { # disk DIRECTORY LAYOUTS ADDRESSES
 }
 
 # Without a window, a terminal or a sound card; the debugger, where it is compiled in, is told to go on.
-bochs_emulate() { # bochs_emulate DIRECTORY MODEL LAYOUTS ADDRESSES
+bochs_emulate() { # bochs_emulate DIRECTORY MODEL LAYOUTS ADDRESSES [PROGRAM BIOS]
     disk "$1" "$3" "$4" || return 1
+    bios=${6:-/usr/share/bochs}
     cat >"$1/bochsrc" <<BOCHS
 config_interface: textconfig
 display_library: rfb, options="timeout=0"
 memory: guest=2048, host=256
 cpu: model=$2, count=1, ips=20000000, reset_on_triple_fault=0
-romimage: file=/usr/share/bochs/BIOS-bochs-latest
-vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+romimage: file=$bios/BIOS-bochs-latest
+vgaromimage: file=$bios/VGABIOS-lgpl-latest
 ata0-master: type=disk, path="$1/disk.img", mode=flat, cylinders=2, heads=16, spt=63
 boot: disk
 port_e9_hack: enabled=1
@@ -161,12 +205,13 @@ sound: driver=dummy, waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
 BOCHS
     echo c >"$1/bochs.go"
     # It ends by a panic, which is how it can be switched off from inside: the output tells.
-    timeout -k 5 "$limit" bochs -q -f "$1/bochsrc" -rc "$1/bochs.go" </dev/null || true
+    timeout -k 5 "$limit" "${5:-bochs}" -q -f "$1/bochsrc" -rc "$1/bochs.go" </dev/null || true
 }
 
 emulate() { # emulate DIRECTORY NAME LAYOUTS ADDRESSES
     case $2 in
     bochs-vmx) bochs_emulate "$1" corei7_haswell_4770 "$3" "$4"; return ;;
+    bochs-vmx-later) bochs_emulate "$1" corei7_skylake_x "$3" "$4" "$bochs_later/bochs" "$bochs_later/bios"; return ;;
     kvm) timeout -k 5 "$limit" "$1/oracle" "$3" "$4" "$seed" "$alone"; return ;;
     bochs-svm) bochs_emulate "$1" ryzen "$3" "$4"; return ;;
     esac
@@ -225,6 +270,7 @@ run_one() { # run_one NAME MACHINE LAYOUTS ADDRESSES
     grep -E '^oracle [a-z0-9-]+: ' "$log" >"$log.totals" || true
     grep '^oracle: skipped' "$log" >"$log.skipped" || true
     while IFS= read -r line; do skip "$1: ${line#oracle: skipped: }"; done <"$log.skipped"
+    [ -n "$short" ] || sed -n "s/^count /     $1: /p" "$log"
     judge "$1" "$log" "$status"
 }
 
@@ -253,19 +299,13 @@ run_machine() { # run_machine MACHINE
         skip "$1: not in the short form"
         return
     fi
-    if [ "$1$short" = loongarch64 ]; then
-        tools/install-packages.sh clang-19 lld-19 >"$out/packages.log" 2>&1 || true
-    fi
-    if ! command -v "$compiler" >/dev/null 2>&1; then
+    if ! compiler_of "$1"; then
         skip "$1: no compiler for it ($compiler)"
         return
     fi
-    if [ "$1" = kvm ] && { [ "$(uname -m)" != x86_64 ] || [ ! -w /dev/kvm ]; }; then
-        skip "kvm: no /dev/kvm that may be opened"
-        return
-    fi
-    if [ "$1" != kvm ] && ! command -v "qemu-system-$1" >/dev/null 2>&1; then
-        skip "$1: no emulator for it (qemu-system-$1)"
+    # Not built where nothing could run it.
+    if [ "$1" = kvm ] && ! ready kvm; then
+        skip "kvm: $(missed kvm)"
         return
     fi
     if ! build "$out/$1" src "$1"; then
@@ -273,20 +313,11 @@ run_machine() { # run_machine MACHINE
         return
     fi
     for emulator in $(emulators_of "$1"); do
-        case $emulator in
-        *-later)
-            if ! tools/fetch-qemu.sh; then
-                skip "$emulator: no later emulator, which LoongArch and the upper half of RISC-V's x4 formats need"
-                continue
-            fi
-            ;;
-        bochs-*)
-            if ! command -v bochs >/dev/null 2>&1; then
-                skip "$emulator: no Bochs (packages bochs, bochsbios, vgabios), which alone has EPT"
-                continue
-            fi
-            ;;
-        esac
+        if ! ready "$emulator"; then
+            skip "$emulator: $(missed "$emulator")"
+            continue
+        fi
+        [ -n "$short" ] || echo "asking $emulator: $layouts layouts of each format, $addresses addresses in each; minutes"
         run_one "$emulator" "$1" "$layouts" "$addresses"
         [ "$emulator" != loongarch64-later ] || for number in 1 2 9 10 39 40; do last_fetch "$number"; done
     done
@@ -294,6 +325,11 @@ run_machine() { # run_machine MACHINE
 
 layouts=200 addresses=520
 case ${1-} in
+--ready)
+    [ $# -eq 2 ] || { echo "oracle: usage: run.sh --ready NAME" >&2; exit 2; }
+    ready "$2"
+    exit
+    ;;
 --build)
     [ $# -eq 4 ] || { echo "oracle: usage: run.sh --build DIRECTORY SOURCES MACHINE" >&2; exit 2; }
     build "$2" "$3" "$4"

@@ -20,7 +20,7 @@ static void make_guest(uint64_t base)
     for (unsigned i = GUEST_ROOT; i < GUEST_L1; i++) {
         guest[i][0] = (base + (i + 1) * PAGE) | 7;
     }
-    guest[GUEST_L1][0] = (base + GUEST_PAGES * PAGE) | 5;
+    guest[GUEST_L1][0] = (base + GUEST_PAGES * PAGE) | 1; /* not for user code: mode-based control would tell */
     for (unsigned i = 0; i < 512; i++) {
         guest[GUEST_PAGES][i] = ((const uint64_t *)(const void *)snippets)[i];
     }
@@ -40,6 +40,6 @@ bool guest_prepare(struct aspace *space)
 
 uint64_t guest_aim(uint64_t gpa, enum access access, unsigned first)
 {
-    guest[GUEST_L1][1] = (gpa & ~(PAGE - 1)) | 0x67; /* P, W, U, A, D */
-    return GVA_CODE + first + SNIPPET_BYTES * (unsigned)access;
+    guest[GUEST_L1][1] = (gpa & ~(PAGE - 1)) | (access >= ACCESS_UR ? 0x67 : 0x63); /* P, W, (U,) A, D */
+    return GVA_CODE + first + SNIPPET_BYTES * (unsigned)(access % ACCESS_UR);
 }

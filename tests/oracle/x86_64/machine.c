@@ -12,6 +12,9 @@
 #define BOCHS_EXIT 0x8900
 #define MSR_PAT 0x277u
 #define CR4_PGE (UINT64_C(1) << 7)
+#define CR4_PCIDE (UINT64_C(1) << 17)
+#define CPUID_PCID (1u << 17)    /* leaf 1, ECX */
+#define CPUID_INVPCID (1u << 10) /* leaf 7, EBX */
 #define CR3_ADDRESS (~UINT64_C(0xfff))
 enum { VECTOR_BREAKPOINT = 3, VECTOR_PAGE_FAULT = 14 };
 enum { PF_P = 1, PF_W = 2, PF_U = 4, PF_RESERVED = 8, PF_FETCH = 16 }; /* 4.7 */
@@ -31,6 +34,7 @@ void machine_interrupts(void);
 
 static struct subject subjects[3];
 static const struct subject *current;
+static bool pcids; /* are on */
 static _Alignas(4096) uint64_t user_tables[3][512];
 
 static void out8(uint16_t port, uint8_t value)
@@ -59,9 +63,7 @@ void machine_put(char c)
 
 _Noreturn void machine_off(void)
 {
-    if (vmx_provoked()) {
-        print("oracle: %u entries of EPT were misconfigured on purpose", vmx_provoked());
-    }
+    vmx_print();
     for (;;) {
         out8(DEBUG_EXIT, 0);
         for (const char *c = "Shutdown"; *c; c++) {
@@ -108,6 +110,43 @@ static void flush_everything(void)
     __asm__ volatile("mov %0, %%cr4\n mov %1, %%cr4" : : "r"(cr4 & ~CR4_PGE), "r"(cr4) : "memory");
 }
 
+static uint64_t own_cr3(void)
+{
+    return aspace_virt_to_phys(machine_options.special == SPECIAL_FIVE ? own_root5 : own_root);
+}
+
+/* 4.10.1. With PCIDs a space's register is loaded as the library gives it; the machine's own number is 0. */
+static void start_pcids(void)
+{
+    uint32_t a = 1, b = 0, c = 0, d, most = 0;
+    uint64_t cr4;
+
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    pcids = (c & CPUID_PCID) != 0;
+    __asm__ volatile("cpuid" : "+a"(most), "=b"(b), "=c"(c), "=d"(d));
+    if (!pcids || most < 7) {
+        return;
+    }
+    a = 7, c = 0;
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    pcids = (b & CPUID_INVPCID) != 0;
+    if (!pcids) {
+        return;
+    }
+    write_cr3(own_cr3());
+    __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
+    __asm__ volatile("mov %0, %%cr4" : : "r"(cr4 | CR4_PCIDE) : "memory");
+    print("oracle: PCIDs are in use");
+}
+
+/* INVPCID of one context: all of the tag's but what is global. */
+static void flush_tag(uint64_t tag)
+{
+    uint64_t descriptor[2] = {tag, 0};
+
+    __asm__ volatile("invpcid %0, %1" : : "m"(descriptor), "r"(UINT64_C(1)) : "memory");
+}
+
 /* One page that user code may execute. */
 static void map_user(void)
 {
@@ -146,12 +185,15 @@ unsigned machine_start(void)
 
     map_user();
     flush_everything();
+    start_pcids();
     add(0, five ? ASPACE_FMT_X86_PT5 : ASPACE_FMT_X86_PT4)->features |= ASPACE_FEAT_GLOBAL;
     if (svm_start()) {
         add_nested(n++, five ? ASPACE_FMT_X86_NPT5 : ASPACE_FMT_X86_NPT4, 0);
     }
     if (!five && vmx_start()) {
-        add_nested(n++, ASPACE_FMT_X86_EPT4, ASPACE_FEAT_EXEC_ONLY);
+        add_nested(n, ASPACE_FMT_X86_EPT4, ASPACE_FEAT_EXEC_ONLY | vmx_features());
+        subjects[n].accesses |= (vmx_features() & ASPACE_FEAT_MBEC) ? ACCESS_BIT(ACCESS_UX) : 0;
+        n++;
     }
     return n;
 }
@@ -184,7 +226,11 @@ void machine_load(const struct layout *layout)
     current = layout->subject;
     aspace_registers(layout->space, &r);
     if (is_nested()) {
-        (is_ept() ? vmx_load : svm_load)(layout->space, &r);
+        if (is_ept()) {
+            vmx_load(layout, &r);
+        } else {
+            svm_load(layout->space, &r);
+        }
         return;
     }
     if (aspace_share_upper(layout->space, (five ? own_root5 : own_root) + ASPACE_UPPER_ENTRIES) != ASPACE_OK) {
@@ -192,13 +238,13 @@ void machine_load(const struct layout *layout)
         machine_off();
     }
     wrmsr(MSR_PAT, r.memory_types);
-    write_cr3(r.base & CR3_ADDRESS); /* without PCIDs: CR4.PCIDE is off */
+    write_cr3(pcids ? r.base : r.base & CR3_ADDRESS);
     flush_everything();
 }
 
 void machine_unload(void)
 {
-    write_cr3(aspace_virt_to_phys(machine_options.special == SPECIAL_FIVE ? own_root5 : own_root));
+    write_cr3(own_cr3());
     flush_everything();
 }
 
@@ -211,7 +257,11 @@ void machine_flush(const struct aspace_flush *f)
         return; /* each entry of the other guest forgets everything */
     }
     if (f->full || (f->end - f->va) >> f->stride_lg2 > FLUSHES_MAX) {
-        flush_everything();
+        if (pcids && !f->global) {
+            flush_tag(f->tag);
+        } else {
+            flush_everything();
+        }
         return;
     }
     for (uint64_t va = f->va; va < f->end; va += UINT64_C(1) << f->stride_lg2) {
@@ -219,13 +269,14 @@ void machine_flush(const struct aspace_flush *f)
     }
 }
 
-/* 4.6.1: with SMEP and SMAP off, privileged code may do all that user code may; with WP on it writes no more. */
+/* 4.6.1: with SMEP and SMAP off, privileged code may do all that user code may; with WP on it writes no more. EPT tells
+ * users by mode-based execute control alone (volume 3C, 29.3.2). */
 bool machine_allows(const struct aspace_config *config, uint32_t rights, enum access access)
 {
     static const uint32_t needed[] = {ASPACE_R, ASPACE_W, ASPACE_X, ASPACE_R, ASPACE_W, ASPACE_X};
+    bool user = access >= ACCESS_UR && (!is_ept() || (config->features & ASPACE_FEAT_MBEC));
 
-    (void)config;
-    return (access < ACCESS_UR || (rights & ASPACE_U)) && (rights & needed[access]);
+    return (!user || (rights & ASPACE_U)) && (rights & needed[access]);
 }
 
 /* Memory that nothing else uses. */

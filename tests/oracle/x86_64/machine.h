@@ -24,14 +24,15 @@ uint64_t rdmsr(uint32_t msr);
 enum { GVA_CODE = 0, GVA_TARGET = 0x1000 };
 uint64_t guest_base(const struct aspace *space);
 bool guest_prepare(struct aspace *space);
-uint64_t guest_aim(uint64_t gpa, enum access access, unsigned snippets); /* where it is to begin */
+/* Where it is to begin. Its linear address is one of user code if the access is: it fetches there all the same. */
+uint64_t guest_aim(uint64_t gpa, enum access access, unsigned snippets);
 
 /* vmx.c */
 bool vmx_start(void);
-void vmx_load(struct aspace *space, const struct aspace_registers *registers);
+uint32_t vmx_features(void); /* ASPACE_FEAT_* that the processor offers */
+void vmx_load(const struct layout *layout, const struct aspace_registers *registers);
 void vmx_flush(void);
-uint64_t vmx_provoked(
-    void); /* entries made wrong on purpose: had one not been reported, there would be a disagreement */
+void vmx_print(void); /* what was done to entries on purpose: had it gone unnoticed, there would be a disagreement */
 void vmx_ask(uint64_t gpa, enum access access, uint64_t value, const struct naive_result *expected,
              struct reply *reply);
 

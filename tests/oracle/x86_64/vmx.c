@@ -12,8 +12,9 @@
 #define CR4_VMXE (UINT64_C(1) << 13)
 #define CR0_NE UINT64_C(0x20)
 #define EFER_LONG_NX UINT64_C(0xd00)
-enum { EXIT_VMCALL = 18, EXIT_EPT_VIOLATION = 48, EXIT_EPT_MISCONFIGURED = 49 }; /* appendix C */
-enum { QUALIFICATION_GRANTED = 0x38, QUALIFICATION_FINAL = 0x180 };              /* table 28-7 */
+enum { EXIT_EXCEPTION = 0, EXIT_VMCALL = 18, EXIT_EPT_VIOLATION = 48, EXIT_EPT_MISCONFIGURED = 49 }; /* appendix C */
+enum { VECTOR_VE = 20 };
+enum { QUALIFICATION_GRANTED = 0x38, QUALIFICATION_FINAL = 0x180 }; /* table 28-7 */
 
 /* Appendix B. */
 enum {
@@ -48,7 +49,9 @@ enum {
     CONTROL_ENTRY = 0x4012,
     CONTROL_CPU2 = 0x401e,
     CONTROL_EPTP = 0x201a,
+    CONTROL_VE_AREA = 0x202a,
     EXIT_REASON = 0x4402,
+    EXIT_INTERRUPTION = 0x4404,
     EXIT_QUALIFICATION = 0x6400,
     EXIT_ADDRESS = 0x2400,
 };
@@ -57,8 +60,15 @@ extern char tss[], gdt[], vmx_exit[], trap_stack_top[];
 extern uint64_t idt[64];
 uint64_t try_vmx(uint64_t va, uint64_t value, uint64_t launched);
 
-static _Alignas(4096) uint32_t vmxon_region[1024], vmcs[1024];
-static uint64_t launched, provoked;
+/* Secondary controls: 25.6.2 */
+#define CPU2_EPT UINT64_C(2)
+#define CPU2_VE (UINT64_C(1) << 18)
+#define CPU2_MBEC (UINT64_C(1) << 22)
+#define SUPPRESS_VE (UINT64_C(1) << 63)
+
+static _Alignas(4096) uint32_t vmxon_region[1024], vmcs[1024], ve_area[1024];
+static uint64_t launched, misconfigured, made_exceptions, eptp;
+static uint32_t features; /* of the space */
 
 static void vmwrite(uint64_t field, uint64_t value)
 {
@@ -116,15 +126,29 @@ static void put_control(unsigned field, uint32_t msr, uint64_t wanted)
     vmwrite(field, (wanted | (uint32_t)allowed) & allowed >> 32);
 }
 
-static void load_controls(uint64_t eptp)
+uint32_t vmx_features(void)
 {
+    uint64_t may = rdmsr(0x48b) >> 32;
+
+    return ((may & CPU2_VE) ? (uint32_t)ASPACE_FEAT_VE : 0u) | ((may & CPU2_MBEC) ? (uint32_t)ASPACE_FEAT_MBEC : 0u);
+}
+
+static void load_controls(void)
+{
+    uint64_t cpu2 = CPU2_EPT;
+
+    cpu2 |= (features & ASPACE_FEAT_VE) ? CPU2_VE : 0;
+    cpu2 |= (features & ASPACE_FEAT_MBEC) ? CPU2_MBEC : 0;
     put_control(CONTROL_PIN, 0x481, 0);
-    put_control(CONTROL_CPU, 0x482, 1u << 31);            /* there are more */
-    put_control(CONTROL_CPU2, 0x48b, 1u << 1);            /* EPT */
+    put_control(CONTROL_CPU, 0x482, 1u << 31); /* there are more */
+    put_control(CONTROL_CPU2, 0x48b, cpu2);
     put_control(CONTROL_EXIT, 0x483, 1u << 9 | 1u << 21); /* host of 64 bits; its EFER */
     put_control(CONTROL_ENTRY, 0x484, 1u << 9 | 1u << 15);
     vmwrite(CONTROL_EXCEPTIONS, 0xffffffff);
     vmwrite(CONTROL_EPTP, eptp);
+    if (features & ASPACE_FEAT_VE) {
+        vmwrite(CONTROL_VE_AREA, aspace_virt_to_phys(ve_area));
+    }
 }
 
 static void load_guest(uint64_t cr3)
@@ -163,26 +187,33 @@ static void load_host(void)
     vmwrite(HOST_RIP, (uintptr_t)vmx_exit);
 }
 
-void vmx_load(struct aspace *space, const struct aspace_registers *registers)
+void vmx_load(const struct layout *layout, const struct aspace_registers *registers)
 {
     uint64_t region = aspace_virt_to_phys(vmcs);
 
+    features = layout->config.features & vmx_features();
+    eptp = registers->base;
     __asm__ volatile("vmclear %0" : : "m"(region) : "cc", "memory");
     vmcs[0] = (uint32_t)rdmsr(MSR_VMX_BASIC);
     __asm__ volatile("vmptrld %0" : : "m"(region) : "cc", "memory");
-    load_controls(registers->base);
-    load_guest(guest_base(space));
+    load_controls();
+    load_guest(guest_base(layout->space));
     load_host();
     launched = 0;
     vmx_flush();
 }
 
-/* 29.4.3: INVEPT of all contexts. */
+/* 29.4.3: INVEPT of the one context, which the space's own register names; it fails if that is malformed. */
 void vmx_flush(void)
 {
-    static const uint64_t descriptor[2];
+    uint64_t descriptor[2] = {eptp, 0};
+    uint8_t failed;
 
-    __asm__ volatile("invept %0, %1" : : "m"(descriptor), "r"(UINT64_C(2)) : "cc", "memory");
+    __asm__ volatile("invept %1, %2; setbe %0" : "=r"(failed) : "m"(descriptor), "r"(UINT64_C(1)) : "cc", "memory");
+    if (failed) {
+        print("oracle: INVEPT does not take %x", eptp);
+        machine_off();
+    }
 }
 
 /* Table 28-7: what was tried, what was granted, and that it was the final address. */
@@ -192,17 +223,23 @@ static void read_violation(uint64_t gpa, enum access access, struct reply *r)
 
     r->raw[0] = q;
     r->raw[1] = vmread(EXIT_ADDRESS);
-    if ((q & QUALIFICATION_FINAL) != QUALIFICATION_FINAL || (q & 7) != 1u << access || r->raw[1] != gpa) {
+    if ((q & QUALIFICATION_FINAL) != QUALIFICATION_FINAL || (q & 7) != 1u << access % ACCESS_UR || r->raw[1] != gpa) {
         r->kind = KIND_STRANGE;
     } else {
         r->kind = (q & QUALIFICATION_GRANTED) ? KIND_PERMISSION : KIND_ABSENT;
     }
 }
 
+struct question {
+    uint64_t gpa, value;
+    enum access access;
+};
+
 static void try_once(uint64_t gpa, enum access access, uint64_t value, struct reply *r)
 {
     vmwrite(GUEST_RIP, guest_aim(gpa, access, SNIPPETS_VMX));
     vmwrite(GUEST_RSP, 0);
+    ve_area[1] = 0; /* 26.5.7.1: else there is no second exception */
     uint64_t failed = try_vmx(GVA_TARGET + gpa % PAGE, value, launched);
     uint64_t reason = vmread(EXIT_REASON);
     launched = 1;
@@ -218,29 +255,65 @@ static void try_once(uint64_t gpa, enum access access, uint64_t value, struct re
     }
 }
 
-/* 29.3.3.1: an entry that is writable and not readable is misconfigured, and that has to be said. */
-static bool provoke(uint64_t gpa, enum access access, uint64_t value, const struct naive_result *expected)
+/* The access with another entry in place of the one that the walk ends in. */
+static void try_with(const struct question *q, uint64_t *entry, uint64_t other, struct reply *r)
 {
-    struct reply r = {.kind = KIND_UNTOLD};
-    uint64_t *entry = aspace_phys_to_virt(expected->entry_pa), before = *entry;
+    uint64_t before = *entry;
 
-    *entry = (before & ~UINT64_C(1)) | 2;
+    *entry = other;
     vmx_flush();
-    try_once(gpa, access, value, &r);
+    try_once(q->gpa, q->access, q->value, r);
     *entry = before;
     vmx_flush();
-    provoked++;
+}
+
+/* 29.3.3.1: an entry that is writable and not readable is misconfigured, and that has to be said. */
+static bool misconfigure(const struct question *q, uint64_t *entry)
+{
+    struct reply r = {.kind = KIND_UNTOLD};
+
+    try_with(q, entry, (*entry & ~UINT64_C(1)) | 2, &r);
+    misconfigured++;
     return r.kind == KIND_BROKEN;
 }
 
-uint64_t vmx_provoked(void)
+/* 26.5.7.1: without the bit that suppresses it a violation is an exception in the guest. With it none ever is, or the
+ * answers of try_once would be strange; so it is seen here that exceptions are on, and that this is the bit. */
+static bool make_exception(const struct question *q, uint64_t *entry)
 {
-    return provoked;
+    struct reply r = {.kind = KIND_UNTOLD};
+
+    if (!(*entry & SUPPRESS_VE)) {
+        return false;
+    }
+    try_with(q, entry, *entry & ~SUPPRESS_VE, &r);
+    made_exceptions++;
+    return r.kind == KIND_STRANGE && r.raw[2] == EXIT_EXCEPTION && (vmread(EXIT_INTERRUPTION) & 0xff) == VECTOR_VE;
+}
+
+static bool provoke(const struct question *q, const struct naive_result *expected)
+{
+    uint64_t *entry = aspace_phys_to_virt(expected->entry_pa);
+
+    if (expected->present) {
+        return misconfigure(q, entry);
+    }
+    return !(features & ASPACE_FEAT_VE) || make_exception(q, entry);
+}
+
+void vmx_print(void)
+{
+    if (misconfigured) {
+        print("oracle: entries of EPT changed on purpose: %u misconfigured, %u that make an exception", misconfigured,
+              made_exceptions);
+    }
 }
 
 void vmx_ask(uint64_t gpa, enum access access, uint64_t value, const struct naive_result *expected, struct reply *r)
 {
-    if (expected->present && expected->tables && random_one_in(32) && !provoke(gpa, access, value, expected)) {
+    struct question q = {.gpa = gpa, .value = value, .access = access};
+
+    if (expected->tables && random_one_in(32) && !provoke(&q, expected)) {
         r->kind = KIND_STRANGE;
         return;
     }
