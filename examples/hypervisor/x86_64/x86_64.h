@@ -65,7 +65,7 @@ uint32_t wait_for_interrupt(void); /* its vector; 0 if it was none that can be m
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 struct vcpu_state {
     uint64_t r[16]; /* but for RSP, which the CPU keeps */
-    uint64_t rip, rflags, cr4, efer;
+    uint64_t rip, rflags, cr3, cr4, efer;
     uint32_t event; /* delivered at the next entry; an error code is 0 */
 };
 
@@ -102,10 +102,11 @@ struct virt {
     const char *name;
     enum aspace_format format[2]; /* where root mode walks four levels, and five */
     uint32_t features;
-    bool (*here)(void);                                                  /* does this CPU have it? */
-    void (*cpu_init)(void);                                              /* once a CPU */
-    void (*set_up)(const struct aspace_registers *tables, uint64_t gdt); /* the guest: 32-bit code, paging off */
-    void (*run)(struct vcpu_state *vcpu, struct exit *exit);             /* enter it, until the next exit */
+    bool (*here)(void);     /* does this CPU have it? */
+    void (*cpu_init)(void); /* once a CPU */
+    /* The guest: 32-bit code with the segments of a GDT, paging off; with GDT 0 16-bit code, where its segment begins. */
+    void (*set_up)(const struct aspace_registers *tables, uint64_t gdt, uint64_t entry);
+    void (*run)(struct vcpu_state *vcpu, struct exit *exit); /* enter it, until the next exit */
 };
 extern const struct virt svm, vmx;
 
@@ -118,8 +119,34 @@ extern const unsigned watched_msr_count;
 bool entry_begin(void); /* about to enter the guest: must its translations be forgotten first? */
 void entry_end(void);
 
+bool vcpu_start(unsigned vcpu, uint64_t entry); /* in real mode */
+
 /* ---- smp.c ---- */
+#define APIC UINT64_C(0xfee00000)
+enum { APIC_ICR_LOW = 0x300, APIC_ICR_HIGH = 0x310, ICR_NMI = 0x4400, ICR_INIT = 0x4500, ICR_START = 0x4600 };
+static inline volatile uint32_t *apic(uint64_t reg)
+{
+    return (volatile uint32_t *)(uintptr_t)(APIC + reg);
+}
 void smp_started(void); /* this CPU has */
+void smp_send(unsigned cpu, uint32_t what);
+
+/* ---- apic.c: what the guest does with the local APICs ---- */
+enum { APIC_BYTES = 4096 };
+void apic_reset(void); /* this CPU's has been */
+void apic_write(uint64_t reg, uint32_t value);
+
+/* ---- mp.c ---- */
+enum { MP_BYTES_MAX = 1024 };
+size_t mp_write(const struct guest_layout *guest, uint64_t at,
+                void *to); /* at most so many bytes, for guest address at */
+
+/* ---- decode.c ---- */
+struct store {
+    uint32_t value;
+    unsigned length; /* of the instruction */
+};
+bool decode_store(const struct vcpu_state *vcpu, struct store *store); /* false: it is none of 32 bits in 64-bit code */
 
 /* ---- boot.c ---- */
 enum { BOOT_GDT_AT = 4096 }; /* in the boot data */
