@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Owns the guest's side of the local APICs: a vCPU has that of its CPU. It reads there by itself; what it writes comes here
- * and goes through, but for commands to send interrupts, which must reach vCPUs only, and start them our way. Sections are
- * those of the Intel SDM, volume 3A, 11.6.
+ * Owns the guest's side of the local APICs: a vCPU has that of its CPU. It reads there by itself; what it writes comes
+ * here and goes through, but for commands to send interrupts, which must reach vCPUs only, and start them our way. See
+ * the Intel SDM, volume 3A, 11.6.
  */
 #include "x86_64.h"
 

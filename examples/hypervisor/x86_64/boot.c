@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Owns the Linux boot protocol for x86 (Documentation/x86/boot.rst), in its 32-bit form: what the header of a bzImage
- * says, and the "zero page" with the memory map. What a PC's firmware leaves in memory follows it. Must not know how the guest is run.
+ * says, and the "zero page" with the memory map. Must not know how the guest is run.
  */
 #include <string.h>
 
@@ -59,8 +59,8 @@ bool arch_guest_kernel(const uint8_t *image, struct guest_kernel *kernel)
     return true;
 }
 
-/* Between the two there is memory too, where the firmware has its tables: the kernel looks at the beginning, and finds an
- * MP table or none. */
+/* Between the two there is memory too, where the firmware has its tables. The kernel looks there, and finds an MP table
+ * at the beginning, or nothing. */
 static void write_memory_map(uint8_t *page, uint64_t ram_bytes)
 {
     const struct e820_entry map[] = {

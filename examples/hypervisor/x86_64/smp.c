@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Owns the other CPUs, and what we do with the local APICs: start, sleep, and interrupts that take a CPU out of the
- * guest. Those of the vCPUs are the guest's (apic.c), which must not notice. Sections are those of the Intel SDM, volume 3A.
+ * guest. Those of the vCPUs are the guest's (apic.c), which must not notice. Sections are those of the Intel SDM,
+ * volume 3A.
  */
 #include <string.h>
 

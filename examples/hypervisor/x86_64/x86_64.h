@@ -104,7 +104,7 @@ struct virt {
     uint32_t features;
     bool (*here)(void);     /* does this CPU have it? */
     void (*cpu_init)(void); /* once a CPU */
-    /* The guest: 32-bit code with the segments of a GDT, paging off; with GDT 0 16-bit code, where its segment begins. */
+    /* The guest: 32-bit code with the segments of a GDT, paging off; with GDT 0 16-bit code in a segment at entry. */
     void (*set_up)(const struct aspace_registers *tables, uint64_t gdt, uint64_t entry);
     void (*run)(struct vcpu_state *vcpu, struct exit *exit); /* enter it, until the next exit */
 };
@@ -115,11 +115,11 @@ enum { PORT_PCI = 0xcf8, PORT_PCI_END = 0xcff };
 extern const uint32_t watched_msrs[];
 extern const unsigned watched_msr_count;
 
+bool vcpu_start(unsigned vcpu, uint64_t entry); /* in real mode; false if it has been already */
+
 /* ---- tlb.c ---- */
 bool entry_begin(void); /* about to enter the guest: must its translations be forgotten first? */
 void entry_end(void);
-
-bool vcpu_start(unsigned vcpu, uint64_t entry); /* in real mode */
 
 /* ---- smp.c ---- */
 #define APIC UINT64_C(0xfee00000)
@@ -138,8 +138,8 @@ void apic_write(uint64_t reg, uint32_t value);
 
 /* ---- mp.c ---- */
 enum { MP_BYTES_MAX = 1024 };
-size_t mp_write(const struct guest_layout *guest, uint64_t at,
-                void *to); /* at most so many bytes, for guest address at */
+/* For guest address `at`; returns how many bytes it takes. */
+size_t mp_write(const struct guest_layout *guest, uint64_t at, void *to);
 
 /* ---- decode.c ---- */
 struct store {
