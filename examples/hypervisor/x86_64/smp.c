@@ -110,6 +110,7 @@ static uint64_t measure_timer(void)
 /* No other interrupt comes to a CPU that runs no guest. */
 void arch_sleep(uint64_t ticks)
 {
+    static const atomic_uint nothing;
     uint64_t end = arch_ticks() + ticks, *hz = &timer_hz[aspace_cpu_id()];
     if (!*hz)
         *hz = measure_timer();
@@ -117,7 +118,7 @@ void arch_sleep(uint64_t ticks)
     *apic(TIMER) = ALARM;
     *apic(TIMER_START) = count == 0 ? 1 : (uint32_t)count;
     while (arch_ticks() < end)
-        if (wait_for_interrupt() == ALARM)
+        if (wait_for_interrupt(&nothing) == ALARM)
             break;
     *apic(END_OF_INTERRUPT) = 0;
 }

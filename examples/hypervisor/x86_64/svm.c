@@ -238,6 +238,8 @@ static void svm_run(struct vcpu_state *vcpu, struct exit *exit)
     vmcb->event = vcpu->event ? vcpu->event : vmcb->event;
     vcpu->event = 0;
     __asm__ volatile("clgi" ::: "memory");
+    if (!(vmcb->event & EVENT_VALID) && apic_nmi_taken())
+        vmcb->event = EVENT_VALID | EVENT_NMI | VECTOR_NMI;
     vmcb->tlb_control = entry_begin() ? TLB_EVERYTHING : TLB_NOTHING;
     svm_switch(vcpu, (uintptr_t)vmcb);
     entry_end();

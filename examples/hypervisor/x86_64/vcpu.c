@@ -145,15 +145,20 @@ bool vcpu_start(unsigned vcpu, uint64_t entry)
     return started;
 }
 
+void vcpu_off(void)
+{
+    if (atomic_fetch_sub(&awake, 1) == 1)
+        hyp_guest_exit(NULL);
+    hyp_vcpu_off();
+}
+
 /* The guest waits here, where it is not in the way of invalidations. With its interrupts off it waits for nothing: that
  * is how a vCPU goes off, and how a PC without power management does, when all have. */
 static void emulate_halt(struct vcpu_state *vcpu)
 {
-    if (!(vcpu->rflags & RFLAGS_IF) && atomic_fetch_sub(&awake, 1) == 1)
-        hyp_guest_exit(NULL);
     if (!(vcpu->rflags & RFLAGS_IF))
-        hyp_vcpu_off();
-    uint32_t vector = wait_for_interrupt();
+        vcpu_off();
+    uint32_t vector = wait_for_interrupt(apic_asked());
     if (vector)
         vcpu->event = EVENT_VALID | EVENT_INTERRUPT | vector;
 }
@@ -186,6 +191,7 @@ static void handle_fault(struct vcpu_state *vcpu, const struct exit *exit)
 static void handle(struct vcpu_state *vcpu, const struct exit *exit)
 {
     hyp_check_stop();
+    apic_check_init();
     switch (exit->kind) {
     case EXIT_FAULT: handle_fault(vcpu, exit); break;
     case EXIT_CPUID:

@@ -57,7 +57,7 @@ void console_init(void);
 
 /* ---- interrupt.c ---- */
 void idt_load(void);
-uint32_t wait_for_interrupt(void); /* its vector; 0 if it was none that can be masked */
+uint32_t wait_for_interrupt(const atomic_uint *unless); /* its vector; 0 for an NMI, or if the word is not 0 */
 
 /* ---- vcpu.c: one vCPU, and its exits ---- */
 
@@ -70,7 +70,13 @@ struct vcpu_state {
 };
 
 /* Events have the same layout in SVM (APM 2 15.20) and VMX (SDM 25.8.3). */
-enum { EVENT_INTERRUPT = 0, EVENT_EXCEPTION = 3 << 8, EVENT_TYPE = 7 << 8, EVENT_ERROR_CODE = 1 << 11 };
+enum {
+    EVENT_INTERRUPT = 0,
+    EVENT_NMI = 2 << 8,
+    EVENT_EXCEPTION = 3 << 8,
+    EVENT_TYPE = 7 << 8,
+    EVENT_ERROR_CODE = 1 << 11
+};
 #define EVENT_VALID (UINT32_C(1) << 31)
 
 enum exit_kind {
@@ -115,6 +121,7 @@ enum { PORT_PCI = 0xcf8, PORT_PCI_END = 0xcff };
 extern const uint32_t watched_msrs[];
 extern const unsigned watched_msr_count;
 
+_Noreturn void vcpu_off(void);
 bool vcpu_start(unsigned vcpu, uint64_t entry); /* in real mode; false if it has been already */
 
 /* ---- tlb.c ---- */
@@ -133,7 +140,10 @@ void smp_send(unsigned cpu, uint32_t what);
 
 /* ---- apic.c: what the guest does with the local APICs ---- */
 enum { APIC_BYTES = 4096 };
-void apic_reset(void); /* this CPU's has been */
+void apic_reset(void);               /* this CPU's has been */
+const atomic_uint *apic_asked(void); /* not 0 if another vCPU wants something of this one: */
+bool apic_nmi_taken(void);           /* an NMI, once for each */
+void apic_check_init(void);          /* to go off; then does not return */
 void apic_write(uint64_t reg, uint32_t value);
 
 /* ---- mp.c ---- */
