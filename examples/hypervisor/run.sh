@@ -298,7 +298,7 @@ riscv64) guest_line="console=ttyS0 earlycon=sbi" ;;
 # Without it each SIGSEGV that /init raises on purpose is reported. reboot=t: a reset is a triple fault.
 x86_64) guest_line="console=ttyS0 reboot=t sysctl.debug.exception-trace=0" ;;
 esac
-# The clocks of all CPUs are one here, which the kernel does not believe of several AMD ones; without it has none but ticks.
+# The clock of all CPUs is one here. The kernel does not believe that of AMD's, and would have nothing but its ticks.
 if [ "$guest" = x86_64 ] && [ "$cpus" -ne 1 ]; then guest_line="$guest_line tsc=reliable"; fi
 # Bochs is slow enough: what guards against the leaks of real CPUs flushes at each system call.
 if [ "$emu" = bochs ]; then guest_line="$guest_line mitigations=off"; fi

@@ -96,12 +96,6 @@ static bool svm_here(void)
     return cpuid(CPUID_SVM, 0).edx & EDX_NESTED_PAGING && !(read_msr(MSR_VM_CR) & VM_CR_SVMDIS);
 }
 
-static void svm_cpu_init(void)
-{
-    write_msr(MSR_EFER, read_msr(MSR_EFER) | EFER_SVME);
-    write_msr(MSR_VM_HSAVE, (uintptr_t)host_save[aspace_cpu_id()]);
-}
-
 /* 15.11: two bits an MSR, 2 KiB for each of three ranges. */
 static void watch_msr(uint32_t msr)
 {
@@ -110,14 +104,20 @@ static void watch_msr(uint32_t msr)
 }
 
 /* The same for all vCPUs. */
-static void set_up_maps(struct vmcb *vmcb)
+static void set_up_maps(void)
 {
     for (unsigned i = 0; i < watched_msr_count; i++)
         watch_msr(watched_msrs[i]);
     for (unsigned port = PORT_PCI; port <= PORT_PCI_END; port++)
         port_map[port / 8] |= (uint8_t)(1u << port % 8);
-    vmcb->port_map = (uintptr_t)port_map;
-    vmcb->msr_map = (uintptr_t)msr_map;
+}
+
+static void svm_cpu_init(void)
+{
+    write_msr(MSR_EFER, read_msr(MSR_EFER) | EFER_SVME);
+    if (aspace_cpu_id() == 0)
+        set_up_maps();
+    write_msr(MSR_VM_HSAVE, (uintptr_t)host_save[aspace_cpu_id()]);
 }
 
 static void set_up_flat(struct vmcb *vmcb, uint64_t gdt)
@@ -157,7 +157,8 @@ static void svm_set_up(const struct aspace_registers *tables, uint64_t gdt, uint
     vmcb->dr7 = 0x400;
     vmcb->pat = PAT_RESET;
     vmcb->rflags = RFLAGS_ONE;
-    set_up_maps(vmcb);
+    vmcb->port_map = (uintptr_t)port_map;
+    vmcb->msr_map = (uintptr_t)msr_map;
     if (gdt)
         set_up_flat(vmcb, gdt);
     else

@@ -36,10 +36,12 @@ void arch_cpu_init(void)
         console_init();
         idt_load();
     }
-    virt = svm.here() ? &svm : vmx.here() ? &vmx : NULL;
-    if (!virt)
+    const struct virt *here = svm.here() ? &svm : vmx.here() ? &vmx : NULL;
+    if (!here)
         fail("this CPU has neither SVM with nested paging nor VMX with EPT and unrestricted guests");
-    virt->cpu_init();
+    if (aspace_cpu_id() == 0)
+        virt = here;
+    here->cpu_init();
     smp_started();
 }
 
