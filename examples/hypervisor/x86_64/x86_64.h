@@ -156,7 +156,8 @@ struct store {
     uint32_t value;
     unsigned length; /* of the instruction */
 };
-bool decode_store(const struct vcpu_state *vcpu, struct store *store); /* false: it is none of 32 bits in 64-bit code */
+bool decode_store(const struct vcpu_state *vcpu,
+                  struct store *store); /* false: it is no MOV of 32 bits in 64-bit code */
 
 /* ---- boot.c ---- */
 enum { BOOT_GDT_AT = 4096 }; /* in the boot data */
