@@ -164,14 +164,7 @@ guest() { # guest VARIABLE=VALUE...
 }
 
 # A guest that hangs is seen by its silence: at work it says something every second.
-stress="STRESS=2 SILENCE=30 TIMEOUT=240"
-
-vcpus_of() {
-    case $1 in
-    x86_64) echo 1 ;;
-    *) echo 4 ;;
-    esac
-}
+stress="CPUS=4 STRESS=2 SILENCE=30 TIMEOUT=240"
 
 # Some in a row, with small and with large leaves.
 guest_stress() { # guest_stress ARCHITECTURE PAGES...
@@ -179,7 +172,7 @@ guest_stress() { # guest_stress ARCHITECTURE PAGES...
     shift
     for pages in "$@"; do
         # shellcheck disable=SC2086
-        if env GUEST="$guest" CPUS="$(vcpus_of "$guest")" PAGES="$pages" $stress examples/hypervisor/run.sh; then count 1 0 0; else count 0 1 0; fi
+        if env GUEST="$guest" PAGES="$pages" $stress examples/hypervisor/run.sh; then count 1 0 0; else count 0 1 0; fi
     done
     grep -q ' [^0 ]' "$tally" || touch "$logs/stress-$guest"
 }
@@ -192,7 +185,7 @@ guest_must_fail() { # guest_must_fail ARCHITECTURE KIND...
     for kind in "$@"; do
         got=0
         # shellcheck disable=SC2086
-        out=$(env GUEST="$guest" CPUS="$(vcpus_of "$guest")" LEAVE_OUT="$kind" $stress examples/hypervisor/run.sh 2>&1) || got=$?
+        out=$(env GUEST="$guest" LEAVE_OUT="$kind" $stress examples/hypervisor/run.sh 2>&1) || got=$?
         printf '%s\n' "$out" | tail -n 8
         case $out in
         *"could not be built"*) got=2 ;;
@@ -252,7 +245,7 @@ example() { # example NAME
 
 check_guest_lines() {
     # Bad input gets one line and status 2.
-    for bad in GUEST=vax "GUEST=x86_64 CPUS=2" "GUEST=riscv64 EMU=bochs" CPUS=0 PAGES=3k STRESS=3 RAM=1M RAM=lots KERNEL=/nonexistent TIMEOUT=x; do
+    for bad in GUEST=vax "GUEST=x86_64 EMU=bochs CPUS=2" "GUEST=riscv64 EMU=bochs" CPUS=0 PAGES=3k STRESS=3 RAM=1M RAM=lots KERNEL=/nonexistent TIMEOUT=x; do
         got=0
         # shellcheck disable=SC2086
         out=$(env $bad examples/hypervisor/run.sh 2>&1) || got=$?
@@ -311,6 +304,7 @@ if [ -z "$fast" ]; then
     step guest-x86_64 guest GUEST=x86_64
     step guest-riscv64-smp guest GUEST=riscv64 CPUS=2
     step guest-aarch64-smp guest GUEST=aarch64 CPUS=2
+    step guest-x86_64-smp guest GUEST=x86_64 CPUS=2
     ahead guest-riscv64-2m guest GUEST=riscv64 PAGES=2m
     step guest-aarch64-2m guest GUEST=aarch64 PAGES=2m
     step guest-riscv64-2m

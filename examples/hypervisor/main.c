@@ -106,11 +106,13 @@ static void map_guest(const struct guest_layout *guest)
     must(window_map(space), "mapping the end of the guest's RAM");
     for (size_t i = 0; i < arch.device_count; i++) {
         const struct guest_device *device = &arch.devices[i];
+        if (device->cpus > guest->cpus)
+            continue;
         const struct aspace_map map = {
             .va = device->va,
             .size = device->bytes,
             .kind = device->kind,
-            .rights = ASPACE_RW,
+            .rights = device->rights,
             .attr = device->attr,
             .pa = device->va,
             .cookie = device->va,
@@ -124,7 +126,8 @@ static uint64_t space_end(const struct guest_layout *guest)
 {
     uint64_t end = guest->ram + guest->ram_bytes + scratch_bytes();
     for (size_t i = 0; i < arch.device_count; i++)
-        end = highest(end, arch.devices[i].va + arch.devices[i].bytes);
+        if (arch.devices[i].cpus <= guest->cpus)
+            end = highest(end, arch.devices[i].va + arch.devices[i].bytes);
     return end;
 }
 
@@ -153,7 +156,8 @@ static uint64_t round_up(uint64_t value)
     return (value + HUGE_BYTES - 1) & ~(uint64_t)(HUGE_BYTES - 1);
 }
 
-/* The kernel where its boot protocol wants it, then the initrd behind all that the kernel takes, then the boot data. */
+/* The kernel where its boot protocol wants it, then the initrd behind all that the kernel takes, then the boot data,
+ * unless the machine has another place for them. */
 static void lay_out(struct guest_layout *guest, struct guest_kernel *kernel)
 {
     guest->image = aspace_phys_to_virt(options.kernel_at);
@@ -164,10 +168,11 @@ static void lay_out(struct guest_layout *guest, struct guest_kernel *kernel)
     guest->ram_bytes = options.ram_bytes;
     guest->initrd = round_up(kernel->at + highest(kernel->bytes, options.kernel_bytes - kernel->skip));
     guest->initrd_bytes = options.initrd_bytes;
-    guest->boot_data = round_up(guest->initrd + guest->initrd_bytes);
+    uint64_t end = round_up(guest->initrd + guest->initrd_bytes);
+    guest->boot_data = kernel->boot_data ? kernel->boot_data : end;
     guest->cpus = options.cpus;
     guest->command_line = options.command_line;
-    if (guest->boot_data + HUGE_BYTES > guest->ram + guest->ram_bytes)
+    if (end + HUGE_BYTES > guest->ram + guest->ram_bytes)
         fail("%lu MiB of RAM are too little for this kernel and initrd", guest->ram_bytes >> 20);
 }
 

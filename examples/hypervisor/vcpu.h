@@ -45,6 +45,7 @@ struct guest_kernel {
     uint64_t at;    /* guest address of the rest */
     uint64_t bytes; /* what it takes from there on once it runs */
     uint64_t entry;
+    uint64_t boot_data; /* where its loader's data must lie; 0: anywhere */
 };
 
 /* ------------------------------------------------------------------------------------------ the architecture's part */
@@ -52,7 +53,8 @@ struct guest_kernel {
 struct guest_device {
     uint64_t va, bytes;    /* mapped to the same host address */
     enum aspace_kind kind; /* LINEAR, or TRAP: accesses end with HYP_DEVICE */
-    uint32_t attr;
+    uint32_t rights, attr;
+    unsigned cpus; /* a guest with fewer vCPUs does without */
 };
 
 struct arch {

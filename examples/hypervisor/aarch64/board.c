@@ -23,9 +23,9 @@ enum {
 
 /* Interrupt controller, UART, GPIO; not the flash below. The clock between them is emulated. */
 static const struct guest_device devices[] = {
-    {.va = GIC, .bytes = RTC - GIC, .kind = ASPACE_KIND_LINEAR, .attr = ASPACE_ATTR_DEVICE},
-    {.va = RTC, .bytes = 0x1000, .kind = ASPACE_KIND_TRAP},
-    {.va = GPIO, .bytes = RAM - GPIO, .kind = ASPACE_KIND_LINEAR, .attr = ASPACE_ATTR_DEVICE},
+    {.va = GIC, .bytes = RTC - GIC, .kind = ASPACE_KIND_LINEAR, .rights = ASPACE_RW, .attr = ASPACE_ATTR_DEVICE},
+    {.va = RTC, .bytes = 0x1000, .kind = ASPACE_KIND_TRAP, .rights = ASPACE_RW},
+    {.va = GPIO, .bytes = RAM - GPIO, .kind = ASPACE_KIND_LINEAR, .rights = ASPACE_RW, .attr = ASPACE_ATTR_DEVICE},
 };
 
 const struct arch arch = {

@@ -10,7 +10,7 @@ enum { UART = 0x10000000, UART_LSR = UART + 5, UART_IDLE = 1 << 5, UART_HZ = 368
 
 /* Without Svpbmt a table cannot say "device": what kind of memory it is, the physical address says (PMA). */
 static const struct guest_device devices[] = {
-    {.va = UART, .bytes = 0x1000, .kind = ASPACE_KIND_LINEAR, .attr = ASPACE_ATTR_DEFAULT},
+    {.va = UART, .bytes = 0x1000, .kind = ASPACE_KIND_LINEAR, .rights = ASPACE_RW, .attr = ASPACE_ATTR_DEFAULT},
 };
 
 const struct arch arch = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Owns what is particular to the machine, a PC: what Multiboot says of it, console, clock, and how it goes off. The
- * guest reaches all of its devices through ports, so that no address is a device's.
+ * guest reaches its devices through ports, but for the local APIC, which only several vCPUs have.
  */
 #include <string.h>
 
@@ -22,12 +22,19 @@ struct multiboot_info {
     uint32_t boot_device, cmdline;
 };
 
+/* What a vCPU writes there concerns others, and comes to us. */
+static const struct guest_device devices[] = {
+    {APIC, APIC_BYTES, .kind = ASPACE_KIND_LINEAR, .rights = ASPACE_R, .attr = ASPACE_ATTR_DEVICE, .cpus = 2},
+};
+
 /* Each byte of poison is ICEBP, which comes to us. As an entry of a table it has reserved bits set, as an address it is
  * not canonical. */
 const struct arch arch = {
     .name = "x86_64",
     .guest_ram = 0,
     .poison = UINT64_C(0xf1f1f1f1f1f1f1f1),
+    .devices = devices,
+    .device_count = sizeof devices / sizeof devices[0],
 };
 
 static uint64_t ticks_hz;

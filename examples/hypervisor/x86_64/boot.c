@@ -26,8 +26,9 @@ enum {
     E820_TABLE = 0x2d0,
 };
 enum { SECTOR = 512, VERSION_LEAST = 0x20a, LOADER_UNDEFINED = 0xff, VID_MODE_NORMAL = 0xffff };
-enum { ZERO_PAGE_BYTES = 4096, COMMAND_LINE_AT = BOOT_GDT_AT + BOOT_GDT_BYTES };
-enum { E820_RAM = 1, LOW_MEMORY_END = 0x9fc00, HIGH_MEMORY = 0x100000 };
+enum { COMMAND_LINE_AT = BOOT_GDT_AT + BOOT_GDT_BYTES };
+enum { BOOT_DATA = 0x90000, LOW_MEMORY_END = 0x9fc00, HIGH_MEMORY = 0x100000 };
+enum { E820_RAM = 1, MP_AT = LOW_MEMORY_END - BOOT_DATA };
 #define HEADER_MAGIC 0x53726448 /* "HdrS" */
 
 struct e820_entry {
@@ -54,10 +55,12 @@ bool arch_guest_kernel(const uint8_t *image, struct guest_kernel *kernel)
     kernel->skip = (get(image + SETUP_SECTS, 1) + 1) * SECTOR;
     kernel->at = kernel->entry = get(image + PREF_ADDRESS, 8);
     kernel->bytes = get(image + INIT_SIZE, 4);
+    kernel->boot_data = BOOT_DATA;
     return true;
 }
 
-/* Between the two there is memory too, empty: who looks for the firmware's tables there finds none. */
+/* Between the two there is memory too, where the firmware has its tables. The kernel looks there, and finds an MP table
+ * at the beginning, or nothing. */
 static void write_memory_map(uint8_t *page, uint64_t ram_bytes)
 {
     const struct e820_entry map[] = {
@@ -77,9 +80,10 @@ size_t arch_guest_boot_data(const void *boot_info, const struct guest_layout *gu
     uint8_t *page = blob;
     size_t line = strlen(guest->command_line);
     (void)boot_info;
-    if (COMMAND_LINE_AT + line + 1 > capacity || line > get(guest->image + CMD_LINE_SIZE, 4))
+    if (COMMAND_LINE_AT + line + 1 > MP_AT || MP_AT + MP_BYTES_MAX > capacity ||
+        line > get(guest->image + CMD_LINE_SIZE, 4))
         return 0;
-    memset(page, 0, ZERO_PAGE_BYTES);
+    memset(page, 0, MP_AT);
     memcpy(page + SETUP_SECTS, guest->image + SETUP_SECTS, HEADER + guest->image[JUMP_LENGTH] - SETUP_SECTS);
     page[TYPE_OF_LOADER] = LOADER_UNDEFINED;
     memset(page + VID_MODE, VID_MODE_NORMAL & 0xff, 2);
@@ -89,5 +93,5 @@ size_t arch_guest_boot_data(const void *boot_info, const struct guest_layout *gu
     write_memory_map(page, guest->ram_bytes);
     memcpy(page + BOOT_GDT_AT, gdt, sizeof gdt);
     memcpy(page + COMMAND_LINE_AT, guest->command_line, line + 1);
-    return COMMAND_LINE_AT + line + 1;
+    return guest->cpus > 1 ? MP_AT + mp_write(guest, guest->boot_data + MP_AT, page + MP_AT) : MP_AT;
 }

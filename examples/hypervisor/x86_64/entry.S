@@ -140,10 +140,27 @@ exception:
     mov     %rsp, %rdi
     call    vcpu_own_exception
 
-/* Somebody wants this CPU out of the guest: it is. */
+/* Somebody wants this CPU out of the guest, or awake: it is. One that comes before HLT has to end that too. */
 nmi:
     add     $16, %rsp
-    iretq
+    cmpq    $wait_unless, (%rsp)
+    jb      1f
+    cmpq    $wait_halt, (%rsp)
+    ja      1f
+    movq    $wait_over, (%rsp)
+1:  iretq
+
+/* wait_unless(rdi: a word): until an interrupt or an NMI, unless the word is not 0 already. */
+    .global wait_unless
+wait_unless:
+    cmpl    $0, (%rdi)
+    jne     wait_over
+    sti
+wait_halt:
+    hlt
+wait_over:
+    cli
+    ret
 
 /* Only one at a time: it is noted, and the next is not let in until asked for. */
 interrupt:

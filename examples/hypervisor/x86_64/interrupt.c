@@ -14,6 +14,7 @@ struct gate {
 extern struct gate idt[VECTORS];
 extern char interrupt_entries[], idt_pointer[];
 extern uint32_t interrupt_taken[HYP_CPUS_MAX];
+void wait_unless(const atomic_uint *word);
 
 void idt_load(void)
 {
@@ -30,10 +31,10 @@ void idt_load(void)
 }
 
 /* Its entry lets no other in. An NMI ends the wait as well. */
-uint32_t wait_for_interrupt(void)
+uint32_t wait_for_interrupt(const atomic_uint *unless)
 {
     volatile uint32_t *taken = &interrupt_taken[aspace_cpu_id()];
     *taken = 0;
-    __asm__ volatile("sti\n hlt\n cli" ::: "memory");
+    wait_unless(unless);
     return *taken;
 }

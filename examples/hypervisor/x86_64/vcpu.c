@@ -28,16 +28,20 @@ const uint32_t watched_msrs[] = {MSR_FEATURE_CONTROL, MSR_EFER, MSR_VM_CR, MSR_V
 const unsigned watched_msr_count = sizeof watched_msrs / sizeof watched_msrs[0];
 
 static const struct virt *virt;
+static atomic_uint awake = 1; /* vCPUs that have been started, and not gone off */
 
 void arch_cpu_init(void)
 {
-    if (aspace_cpu_id() == 0)
+    if (aspace_cpu_id() == 0) {
         console_init();
-    idt_load();
-    virt = svm.here() ? &svm : vmx.here() ? &vmx : NULL;
-    if (!virt)
+        idt_load();
+    }
+    const struct virt *here = svm.here() ? &svm : vmx.here() ? &vmx : NULL;
+    if (!here)
         fail("this CPU has neither SVM with nested paging nor VMX with EPT and unrestricted guests");
-    virt->cpu_init();
+    if (aspace_cpu_id() == 0)
+        virt = here;
+    here->cpu_init();
     smp_started();
 }
 
@@ -54,16 +58,16 @@ void arch_space(struct aspace_config *config)
 
 /* ---- what the guest is told of the CPU ---- */
 
-/* No local APIC, so no other CPUs; no virtualisation; nothing that waits without HLT. */
+/* No local APIC for a guest with one vCPU; no virtualisation; nothing that waits without HLT. */
 static void emulate_cpuid(struct vcpu_state *vcpu)
 {
-    uint32_t leaf = (uint32_t)vcpu->r[RAX];
+    uint32_t leaf = (uint32_t)vcpu->r[RAX], of_many = hyp_vcpus() > 1 ? 0 : UINT32_MAX;
     struct cpuid c = cpuid(leaf, (uint32_t)vcpu->r[RCX]);
     switch (leaf) {
     case CPUID_FEATURES:
         c.ecx &= ~(uint32_t)(ECX_MONITOR | ECX_VMX | ECX_X2APIC | ECX_TSC_DEADLINE | ECX_OSXSAVE);
         c.ecx |= vcpu->cr4 & CR4_OSXSAVE ? ECX_OSXSAVE : 0;
-        c.edx &= ~(uint32_t)(EDX_APIC | EDX_HTT);
+        c.edx &= ~((EDX_APIC | EDX_HTT) & of_many);
         break;
     case CPUID_STRUCTURED:
         if ((uint32_t)vcpu->r[RCX] != 0)
@@ -73,7 +77,7 @@ static void emulate_cpuid(struct vcpu_state *vcpu)
         break;
     case CPUID_EXTENDED:
         c.ecx &= ~(uint32_t)(ECX_EXT_SVM | ECX_EXT_MWAITX);
-        c.edx &= ~(uint32_t)EDX_APIC;
+        c.edx &= ~(EDX_APIC & of_many);
         break;
     case CPUID_SVM: c = (struct cpuid){0}; break;
     default: break;
@@ -134,13 +138,29 @@ static bool emulate_xsetbv(const struct vcpu_state *vcpu)
 
 /* ---- exits ---- */
 
+bool vcpu_start(unsigned vcpu, uint64_t entry)
+{
+    atomic_fetch_add(&awake, 1);
+    bool started = hyp_vcpu_start(vcpu, entry, 0);
+    if (!started)
+        atomic_fetch_sub(&awake, 1);
+    return started;
+}
+
+void vcpu_off(void)
+{
+    if (atomic_fetch_sub(&awake, 1) == 1)
+        hyp_guest_exit(NULL);
+    hyp_vcpu_off();
+}
+
 /* The guest waits here, where it is not in the way of invalidations. With its interrupts off it waits for nothing: that
- * is how a PC without power management goes off. */
+ * is how a vCPU goes off, and how a PC without power management does, when all have. */
 static void emulate_halt(struct vcpu_state *vcpu)
 {
     if (!(vcpu->rflags & RFLAGS_IF))
-        hyp_guest_exit(NULL);
-    uint32_t vector = wait_for_interrupt();
+        vcpu_off();
+    uint32_t vector = wait_for_interrupt(apic_asked());
     if (vector)
         vcpu->event = EVENT_VALID | EVENT_INTERRUPT | vector;
 }
@@ -153,14 +173,29 @@ static void after(struct vcpu_state *vcpu, const struct exit *exit, bool done)
         vcpu->event = EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE | GENERAL_PROTECTION;
 }
 
+/* Reads do not come here. */
+static bool emulate_apic(struct vcpu_state *vcpu, const struct exit *exit)
+{
+    struct store store;
+    if (hyp_vcpus() == 1 || exit->va - APIC >= APIC_BYTES || exit->access != ASPACE_W || !decode_store(vcpu, &store))
+        return false;
+    apic_write(exit->va - APIC, store.value);
+    vcpu->rip += store.length;
+    return true;
+}
+
+static void handle_fault(struct vcpu_state *vcpu, const struct exit *exit)
+{
+    if (!emulate_apic(vcpu, exit) && hyp_guest_fault(exit->va, exit->access) == HYP_DEVICE)
+        hyp_guest_exit("access to a device that cannot be emulated");
+}
+
 static void handle(struct vcpu_state *vcpu, const struct exit *exit)
 {
     hyp_check_stop();
+    apic_check_init();
     switch (exit->kind) {
-    case EXIT_FAULT:
-        if (hyp_guest_fault(exit->va, exit->access) == HYP_DEVICE)
-            hyp_guest_exit("access to a device that cannot be emulated");
-        break;
+    case EXIT_FAULT: handle_fault(vcpu, exit); break;
     case EXIT_CPUID:
         emulate_cpuid(vcpu);
         after(vcpu, exit, true);
@@ -182,11 +217,13 @@ static void handle(struct vcpu_state *vcpu, const struct exit *exit)
 
 void arch_vcpu_enter(const struct aspace_registers *registers, uint64_t entry, uint64_t arg)
 {
-    struct vcpu_state vcpu = {.r = {[RSI] = arg}, .rip = entry};
+    uint64_t gdt = aspace_cpu_id() == 0 ? arg + BOOT_GDT_AT : 0;
+    struct vcpu_state vcpu = {.r = {[RSI] = arg}, .rip = gdt ? entry : 0};
     struct exit exit;
     if (registers->memory_types)
         write_msr(MSR_PAT, registers->memory_types);
-    virt->set_up(registers, arg + BOOT_GDT_AT);
+    virt->set_up(registers, gdt, entry);
+    apic_reset();
     for (;;) {
         virt->run(&vcpu, &exit);
         handle(&vcpu, &exit);

@@ -74,6 +74,7 @@ enum field {
     CR4_SHADOW = 0x6006,
     QUALIFICATION = 0x6400,
     GUEST_CR0 = 0x6800,
+    GUEST_CR3 = 0x6802,
     GUEST_CR4 = 0x6804,
     GUEST_GDTR_BASE = 0x6816,
     GUEST_DR7 = 0x681a,
@@ -155,7 +156,7 @@ static void vmx_cpu_init(void)
     uint64_t cr0, cr4, control = read_msr(MSR_FEATURE_CONTROL), at = (uintptr_t)vmxon_region;
     uint8_t failed;
     if (aspace_cpu_id() != 0)
-        fail("under VMX nobody takes a vCPU out of the guest, which stress needs");
+        fail("under VMX nobody takes a vCPU out of the guest, which stress and other vCPUs need");
     if (!(control & FEATURE_LOCKED))
         write_msr(MSR_FEATURE_CONTROL, control | FEATURE_LOCKED | FEATURE_VMX);
     __asm__ volatile("mov %%cr0, %0\n mov %%cr4, %1" : "=r"(cr0), "=r"(cr4));
@@ -249,8 +250,9 @@ static void set_up_segments(uint64_t gdt)
     set(GUEST_IDTR_LIMIT, 0);
 }
 
-static void vmx_set_up(const struct aspace_registers *tables, uint64_t gdt)
+static void vmx_set_up(const struct aspace_registers *tables, uint64_t gdt, uint64_t entry)
 {
+    (void)entry;
     uint64_t at = (uintptr_t)vmcs;
     uint8_t failed;
     __asm__ volatile("vmclear %1\n vmptrld %1\n setna %0" : "=r"(failed) : "m"(at) : "cc", "memory");
@@ -347,6 +349,7 @@ static void vmx_run(struct vcpu_state *vcpu, struct exit *exit)
     launched = 1;
     vcpu->rip = get(GUEST_RIP);
     vcpu->rflags = get(GUEST_RFLAGS);
+    vcpu->cr3 = get(GUEST_CR3);
     vcpu->cr4 = get(GUEST_CR4);
     vcpu->efer = get(GUEST_EFER);
     read_exit(exit);
