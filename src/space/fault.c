@@ -420,6 +420,17 @@ static enum aspace_fault_result copy(struct pt *pt, aspace_va_t va, bool *copied
     return rc == ASPACE_E_OK || rc == ASPACE_E_RETRY ? FAULT_AGAIN : ASPACE_FAULT_NO_MEMORY;
 }
 
+/* Before the answer is NO_MEMORY, once: a frame may be free now. Outside of the fault's section, which would keep what
+ * waits from being released. */
+static enum aspace_fault_result drain_once(struct pt *pt, bool *drained)
+{
+    enum aspace_fault_result r = *drained ? ASPACE_FAULT_NO_MEMORY : FAULT_AGAIN;
+    if (!*drained)
+        (void)limbo_drain(pt->host);
+    *drained = true;
+    return r;
+}
+
 /* Each round has a section of its own, so that a change in flight elsewhere never keeps a grace period from ending. A
  * fork is not waited for: it waits itself, for the caller's section to end, or for a quiescent state of this CPU. */
 static __attribute__((noinline)) enum aspace_fault_result fault_general(struct aspace *s, aspace_va_t va,
@@ -429,7 +440,7 @@ static __attribute__((noinline)) enum aspace_fault_result fault_general(struct a
     struct fault f = {.s = s, .pt = pt, .va = va, .info = info};
     f.need = access & (pt->F->has_user ? 15u : 7u);
     enum aspace_fault_result r = FAULT_AGAIN;
-    bool copied = false;
+    bool copied = false, drained = false;
     for (int round = 0; round < WALK_ROUNDS && r == FAULT_AGAIN; round++) {
         smr_enter(pt->host);
         walk_any(pt, va, &f.w);
@@ -437,6 +448,8 @@ static __attribute__((noinline)) enum aspace_fault_result fault_general(struct a
         smr_leave(pt->host);
         if (r == FAULT_COPY)
             r = copy(pt, va, &copied);
+        if (UNLIKELY(r == ASPACE_FAULT_NO_MEMORY))
+            r = drain_once(pt, &drained);
         if (r == FAULT_AGAIN) {
             COUNT(pt_this_cpu(pt)->retries, 1);
             aspace_pause();

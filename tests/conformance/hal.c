@@ -287,7 +287,46 @@ static void some_far(struct env *env)
     }
 }
 
+/* ------------------------------------------------------------------------------------------- frames that wait to go */
+
+static bool went;
+
+static aspace_pa_t scarce_alloc(void *ctx, unsigned order, unsigned flags)
+{
+    return went ? right.alloc(ctx, order, flags) : ASPACE_PA_NONE;
+}
+
+static void scarce_free(void *ctx, aspace_pa_t pa, unsigned order)
+{
+    went = true;
+    right.free(ctx, pa, order);
+}
+
+/* The last frame waits for its release: a fault finds it. */
+static void fault_frees_first(struct env *env)
+{
+    uint64_t va = at(env, 1, 0);
+
+    if (env->variant->smr != ASPACE_SMR_EPOCH) {
+        test_skip("the faulting CPU has a quiescent state to go through");
+    }
+    do_map(env, ASPACE_KIND_LAZY, va, 4 * PAGE, env->rw);
+    poke(env, va, 1);
+    aspace_trim(env->host);
+    CHECK_OK(aspace_discard(env->space, va, PAGE));
+    right = env->hal;
+    went = false;
+    env->hal.alloc = scarce_alloc;
+    env->hal.free = scarce_free;
+    env->hal.free_batch = NULL;
+    touch(env, va + PAGE, ASPACE_W);
+    CHECK(went);
+    env->hal = right;
+    CHECK_EQ(frames_held(env), 1);
+}
+
 static const struct test tests[] = {
+    {"fault_frees_first", fault_frees_first, NEEDS_ROOM},
     {"cleaned_small", cleaned_small, NEEDS_ROOM},
     {"cleaned_large", cleaned_large, NEEDS_HUGE},
     {"cleaned_fork", cleaned_fork, 0},

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The library's compile-time port for one CPU in HS mode, untranslated. Owns nothing; must not know the oracle. */
+/*
+ * The library's compile-time port for one CPU whose addresses are the physical ones; a machine where that is not so has
+ * its own. Owns nothing; must not know the oracle.
+ */
 #ifndef ORACLE_PORT_H
 #define ORACLE_PORT_H
 
