@@ -79,8 +79,8 @@ struct aspace_host_config {
     unsigned chunk_order;        /* tables come from the HAL in chunks of 2^n frames, one of them for descriptors;
                                   0 means 6. At least 1; 2 or more where a format has roots of 16 KiB, 5 for 64 KiB */
     unsigned full_flush_entries; /* above so many leaves an operation flushes the whole tag; 0 means 512 */
-    uint32_t share_max;          /* most mappings of one frame: a fork copies what has more; 0 means 2^31 - 1. At
-                                  least 2 */
+    uint32_t share_max;          /* most mappings of one frame, and as many of the large one that it is part of: a fork
+                                  copies what has more. At least 2, at most 2^30 - 1, which 0 means */
 };
 
 /* Opaque; ASPACE_HOST_BYTES(cpus) bytes, aligned to ASPACE_CACHE_LINE, supplied by the caller and zeroed by init. */

@@ -20,6 +20,9 @@
 
 #define SHARES_GROUPED (1u << 31)
 
+/* When sharers of a run split it, their mappings join those of the pieces: so many of either leave the flag alone. */
+#define SHARES_MAX (SHARES_GROUPED / 2 - 1)
+
 /* Room for the counts of the run of 2^order frames at pa: OK, NO_MEMORY. Outside of locks. */
 int shares_prepare(struct aspace_host *host, aspace_pa_t pa);
 

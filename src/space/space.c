@@ -19,7 +19,7 @@ int aspace_host_init(struct aspace_host *host, const struct aspace_hal *hal, voi
     bool hooks = hal->smr_enter != NULL;
     if (hooks != !!hal->smr_leave || hooks != !!hal->smr_goal || hooks != !!hal->smr_passed ||
         (config &&
-         ((unsigned)config->smr > ASPACE_SMR_QSBR || config->share_max == 1 || config->share_max >= SHARES_GROUPED)))
+         ((unsigned)config->smr > ASPACE_SMR_QSBR || config->share_max == 1 || config->share_max > SHARES_MAX)))
         return ASPACE_E_INVALID;
     memset(host, 0, ASPACE_HOST_BYTES(cpus));
     host->hal = hal;
@@ -29,7 +29,7 @@ int aspace_host_init(struct aspace_host *host, const struct aspace_hal *hal, voi
     host->chunk_mask = ~((4096ull << order) - 1);
     host->full_flush_entries = config && config->full_flush_entries ? config->full_flush_entries : 512;
     host->smr = hooks ? (uint32_t)SMR_HOOKS : config ? (uint32_t)config->smr : (uint32_t)ASPACE_SMR_EPOCH;
-    host->share_max = config && config->share_max ? config->share_max : SHARES_GROUPED - 1;
+    host->share_max = config && config->share_max ? config->share_max : SHARES_MAX;
     host->smr_epoch = 1;
     host->next_id = 1;
     return ASPACE_E_OK;

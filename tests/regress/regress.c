@@ -452,7 +452,8 @@ static void parent_stands_still_between_steps(struct env *env)
     drop_beside(child);
 }
 
-/* The fewest mappings that a frame may have are two: with one the parent could still write to what is copied. */
+/* The fewest mappings that a frame may have are two: with one the parent could still write to what is copied. The most
+ * are half of what a count can be: it may be the sum of two. */
 static void a_frame_is_shared_by_two_at_least(struct env *env)
 {
     char memory[ASPACE_HOST_BYTES(1)] __attribute__((aligned(ASPACE_CACHE_LINE)));
@@ -461,6 +462,9 @@ static void a_frame_is_shared_by_two_at_least(struct env *env)
     CHECK_ERROR(
         aspace_host_init(host, &env->hal, &env->machine, &(struct aspace_host_config){.cpus = 1, .share_max = 1}),
         ASPACE_E_INVALID);
+    CHECK_ERROR(aspace_host_init(host, &env->hal, &env->machine,
+                                 &(struct aspace_host_config){.cpus = 1, .share_max = UINT32_C(1) << 30}),
+                ASPACE_E_INVALID);
     CHECK_OK(aspace_host_init(host, &env->hal, &env->machine, &(struct aspace_host_config){.cpus = 1, .share_max = 2}));
     CHECK_OK(aspace_host_fini(host));
 }
