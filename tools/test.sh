@@ -34,7 +34,7 @@ count() { # count PASSED FAILED SKIPPED
 cat >"$logs/run-one" <<'EOF'
 #!/bin/sh
 # run-one LOG TALLY EMULATOR PROGRAM [PART]
-log=$1.$(basename "$4")${5:+.$(printf '%s' "$5" | tr -d /)} tally=$2
+log=$1.$(basename "$(dirname "$4")")-$(basename "$4")${5:+.$(printf '%s' "$5" | tr -d /)} tally=$2
 status=0
 begin=$(date +%s)
 timeout -k 5 900 $3 "$4" ${5:+"$5"} >"$log" 2>&1 || status=$?

@@ -64,8 +64,8 @@ ASPACE_MUST_CHECK enum aspace_fault_result aspace_fault_try(struct aspace *space
 
 /*
  * The frame at pa holds the page. OK: it is mapped with the rights that the area has now, and is the area's as if
- * `fill` had given it; in every other case the frame stays the caller's. But for INVALID and RETRY the ticket is IDLE
- * afterwards.
+ * `fill` had given it; in every other case the frame stays the caller's. But for INVALID and RETRY a ticket that
+ * led is IDLE afterwards; one that did not stays what it is.
  * With ASPACE_PA_NONE nothing is mapped: the backend or the object has the page at hand now, and whoever waits for it
  * faults again. That is the only way for areas of objects (UNSUPPORTED with a frame): their pages are the object's.
  * Failure: INVALID (pa; nothing happened), UNSUPPORTED, STALE (the page is no longer mapped, was discarded, or the

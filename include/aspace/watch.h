@@ -52,6 +52,7 @@ struct aspace_watcher {
      * may be new already, so a device that writes must be stopped before frames change (FRAME) if no write may be lost.
      * No lock is held, nor a read section of the library's: it may call the library, and may wait. Several CPUs may be
      * in it at once. An operation that fails tells nothing; one that found nothing to take may tell.
+     * Harvests of accessed and dirty flags tell nothing: what a dirty log withholds comes back by itself.
      */
     void (*gone)(struct aspace_watcher *watcher, const struct aspace_gone *gone);
     void *user; /* the embedder's own */
