@@ -273,9 +273,9 @@ echo "test: packages: there"
 step layers tools/check-layers.sh
 step style tools/check-style.sh
 step gcc programs gcc
-step clang programs clang +all +4k
-step gcc-san programs gcc-san +all +ad +contig +napot
-step clang-san programs clang-san +encrypt +top +2m
+step clang programs clang +all
+step gcc-san programs gcc-san +all +napot
+step clang-san programs clang-san +ad +top
 step race-tsan race_tsan
 step race-helgrind race_helgrind
 ahead models models
