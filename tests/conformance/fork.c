@@ -475,9 +475,10 @@ static void backend_is_told(struct env *env)
     static const struct aspace_backend backend = {"told", .fill = fetch_later, .forked = hear_of_fork,
                                                   .unmapped = hear_of_end};
     struct aspace_map m = request(ASPACE_KIND_CUSTOM, env->base, 2 * PAGE, env->rw);
-    struct told told = {.answer = ASPACE_E_LIMIT};
+    static struct told told; /* outlives the test: the space is destroyed after it */
     struct clone child;
 
+    told = (struct told){.answer = ASPACE_E_LIMIT};
     m.backend = &backend;
     m.backend_ctx = &told;
     CHECK_OK(aspace_map(env->space, &m, NULL));
