@@ -13,7 +13,7 @@
 
 #include <aspace/fork.h>
 
-enum { CPUS = 4, PAGES = 12, FORKS = 17, LIVE = 4, LOG = 1 << 20, EXITS = 30, HIDDEN = 64, WORK = 200 };
+enum { CPUS = 4, PAGES = 12, FORKS = 10, LIVE = 4, LOG = 1 << 20, EXITS = 15, HIDDEN = 64, WORK = 100 };
 
 static struct race race;
 
