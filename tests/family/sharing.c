@@ -20,14 +20,16 @@ void step_store_write(struct family *f)
     ((uint64_t *)aspace_phys_to_virt(s->frame[i].pa))[n ? 511 : 0] = s->word[i][n];
 }
 
-/* Shared mappings of these pages lost the flag: the object has been told, or is about to be. */
-static void flags_gone(struct family *f, const struct store *s, struct range r, bool maybe)
+/* Shared mappings of these pages lost the flag, or those that no log is to find: the object has been told, or is about
+ * to be. */
+static void flags_gone(struct family *f, struct store *s, struct range r, bool cleaned)
 {
+    memset(&s->granted[r.first], 0, r.end - r.first);
     for (unsigned k = 0; k < SPACES * PAGES; k++) {
         struct page *p = &f->member[k / PAGES].page[k % PAGES];
         if (p->kind == ASPACE_KIND_SHARED && &f->store[p->store] == s && p->offset >= r.first && p->offset < r.end) {
-            p->dirty = false;
-            p->maybe = maybe || family_always_told(f, p);
+            p->dirty = p->dirty && cleaned && f->member[k / PAGES].log;
+            p->maybe = cleaned || family_always_told(f, p);
         }
     }
 }
@@ -99,7 +101,7 @@ void step_truncate(struct family *f)
     aspace_trim(f->env->host);
     for (unsigned i = pages; i < STORE_PAGES; i++) {
         CHECK_EQ(s->references[i], 0);
-        s->written[i] = s->told[i] = false; /* what is cut off is written back by nobody */
+        s->written[i] = s->told[i] = s->granted[i] = false; /* what is cut off is written back by nobody */
     }
     for (unsigned k = 0; k < SPACES * PAGES; k++) {
         struct page *p = &f->member[k / PAGES].page[k % PAGES];
@@ -127,7 +129,7 @@ void family_unpin(struct family *f, struct pin *pin)
 void step_pin(struct family *f)
 {
     struct member *m = pick_member(f);
-    unsigned i = pick(f, f->pages), n = pick(f, PINS);
+    unsigned i = pick_page(f), n = pick(f, PINS);
     struct page *p = &m->page[i];
     uint32_t access = pick(f, 3) ? ASPACE_W : ASPACE_R;
     struct pin *pin = &f->pin[n];
@@ -201,9 +203,6 @@ static void flags_taken(struct family *f, struct member *m)
                      (va / t.leaf_bytes + 1) * t.leaf_bytes <= family_va(f, f->pages);
         p->dirty = false;
         p->maybe = family_always_told(f, p) || !whole;
-        if (p->kind == ASPACE_KIND_SHARED) {
-            memset(f->store[p->store].written, 0, sizeof(f->store[p->store].written));
-        }
     }
 }
 
@@ -248,6 +247,25 @@ void step_log(struct family *f)
     }
 }
 
+/* As a device says what it wrote; whether it may write is not asked. */
+void step_mark(struct family *f)
+{
+    struct member *m = pick_member(f);
+    unsigned i = pick_page(f);
+    struct page *p = &m->page[i];
+    struct aspace_translation t;
+
+    SAY(f, "%u: mark %u", number_of(f, m), i);
+    bool mapped = aspace_translate(m->space, family_va(f, i), &t) == ASPACE_OK;
+    CHECK_OK(aspace_dirty_mark(m->space, family_va(f, i), PAGE));
+    family_touched(f, m, i);
+    p->dirty |= mapped;
+    if (mapped && p->kind == ASPACE_KIND_SHARED) {
+        f->store[p->store].written[p->offset] = true;
+        f->store[p->store].told[p->offset] = false;
+    }
+}
+
 /* ---------------------------------------------------------------------------------------------------------- tickets */
 
 static struct pending *leader_of(struct family *f, const struct pending *t)
@@ -265,7 +283,7 @@ static struct pending *leader_of(struct family *f, const struct pending *t)
 static void arm(struct family *f, struct pending *t)
 {
     struct member *m = pick_member(f);
-    unsigned i = pick(f, f->pages);
+    unsigned i = pick_page(f);
 
     for (unsigned n = 0; n < f->pages && m->page[i].kind != ASPACE_KIND_CUSTOM; n++) {
         i = (i + 1) % f->pages;
