@@ -74,7 +74,7 @@ static bool access_page(struct family *f, struct member *m, unsigned i, uint32_t
 
 static void use_page(struct family *f, struct member *m, unsigned i)
 {
-    uint32_t access = pick(f, 2) ? ASPACE_W : ASPACE_R;
+    uint32_t access = pick(f, 2) ? ASPACE_W : pick(f, 3) ? ASPACE_R : ASPACE_X;
     uint64_t pa, value = random_next(&f->random);
     unsigned n = pick(f, 2);
 

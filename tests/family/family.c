@@ -29,13 +29,24 @@ static struct {
     struct family family;
 } session;
 
+/* Each variant takes steps of its own. */
+static uint64_t first_random(const struct env *env)
+{
+    uint64_t random = session.seed;
+
+    for (const char *c = env->variant->name; *c; c++) {
+        random = random * 31 + (unsigned char)*c;
+    }
+    return random * UINT64_C(0x2545f4914f6cdd1d);
+}
+
 static void run_steps(struct env *env)
 {
     struct family *f = &session.family;
 
     family_begin(f, env);
     for (session.at = 0; session.at < session.count; session.at++) {
-        f->random = session.seed * UINT64_C(0x2545f4914f6cdd1d) + session.steps[session.at];
+        f->random = first_random(env) + session.steps[session.at];
         random_next(&f->random);
         family_look(f);
         family_step(f);

@@ -54,9 +54,9 @@ struct store {
     int references[STORE_PAGES];
     bool written[STORE_PAGES]; /* through a shared mapping, and nobody has been told */
     bool told[STORE_PAGES];
-    bool granted[STORE_PAGES]; /* has been asked for the right to write, since that was taken back */
-    bool mean;                 /* gives that, and the one to execute, to those only who ask */
-    bool out;                  /* pages are on their way out */
+    uint32_t granted[STORE_PAGES]; /* accesses it was asked for, since they were taken back */
+    bool mean;                     /* a page may be written, or executed, once somebody asks for it */
+    bool out;                      /* pages are on their way out */
 };
 
 struct pending {

@@ -24,7 +24,9 @@ void step_store_write(struct family *f)
  * to be. */
 static void flags_gone(struct family *f, struct store *s, struct range r, bool cleaned)
 {
-    memset(&s->granted[r.first], 0, r.end - r.first);
+    for (unsigned i = r.first; i < r.end; i++) {
+        s->granted[i] &= cleaned ? ~(uint32_t)ASPACE_W : 0;
+    }
     for (unsigned k = 0; k < SPACES * PAGES; k++) {
         struct page *p = &f->member[k / PAGES].page[k % PAGES];
         if (p->kind == ASPACE_KIND_SHARED && &f->store[p->store] == s && p->offset >= r.first && p->offset < r.end) {
@@ -93,7 +95,7 @@ void step_clean(struct family *f)
 void step_truncate(struct family *f)
 {
     struct store *s = &f->store[pick(f, OBJECTS)];
-    unsigned pages = pick(f, 2) ? STORE_PAGES : pick(f, STORE_PAGES + 1);
+    unsigned pages = pick(f, 4) ? STORE_PAGES : pick(f, STORE_PAGES + 1);
 
     SAY(f, "object %u: %u pages", (unsigned)(s - f->store), pages);
     aspace_object_truncate(&s->object, pages * PAGE);
@@ -101,7 +103,8 @@ void step_truncate(struct family *f)
     aspace_trim(f->env->host);
     for (unsigned i = pages; i < STORE_PAGES; i++) {
         CHECK_EQ(s->references[i], 0);
-        s->written[i] = s->told[i] = s->granted[i] = false; /* what is cut off is written back by nobody */
+        s->granted[i] = 0;
+        s->written[i] = s->told[i] = false; /* what is cut off is written back by nobody */
     }
     for (unsigned k = 0; k < SPACES * PAGES; k++) {
         struct page *p = &f->member[k / PAGES].page[k % PAGES];

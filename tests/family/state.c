@@ -96,9 +96,9 @@ static enum aspace_fault_result store_get(struct aspace_object *object, uint64_t
     if (s->out) {
         return ASPACE_FAULT_RETRY;
     }
-    s->granted[offset / PAGE] |= access & ASPACE_W;
+    s->granted[offset / PAGE] |= access;
     for (uint32_t right = ASPACE_W; s->mean && right <= ASPACE_X; right <<= 1) {
-        uint32_t less = page->rights & ~(right & ~access);
+        uint32_t less = page->rights & ~(right & ~s->granted[offset / PAGE]);
         page->rights = expressible(now->env, less) ? less : page->rights;
     }
     page->pa = s->frame[offset / PAGE].pa;
@@ -374,7 +374,7 @@ static void check_grant(const struct family *f, const struct page *p, const stru
     const struct store *s = &f->store[p->store];
 
     if (p->kind == ASPACE_KIND_SHARED && s->mean && t->rights & ASPACE_W) {
-        CHECK(s->granted[p->offset] || family_always_told(f, p));
+        CHECK(s->granted[p->offset] & ASPACE_W || family_always_told(f, p));
     }
 }
 

@@ -38,8 +38,9 @@ struct member *pick_member(struct family *f)
 static unsigned pick_pinned(struct family *f, const struct member *m)
 {
     unsigned i = pick_page(f), other = pick(f, f->pages);
+    bool wanted = pick(f, 2);
 
-    for (unsigned n = 0; pick(f, 4) == 0 && n < f->pages; n++) {
+    for (unsigned n = 0; wanted && n < f->pages; n++) {
         if (m->page[(other + n) % f->pages].pins) {
             return (other + n) % f->pages;
         }
@@ -58,7 +59,7 @@ static struct range pick_contents(struct family *f, const struct member *m)
 
 static uint32_t pick_rights(struct family *f)
 {
-    const uint32_t some[] = {f->env->rw, f->env->rw, f->env->rw, f->env->ro, ASPACE_RWX, ASPACE_RX};
+    const uint32_t some[] = {f->env->rw, f->env->rw, f->env->ro, ASPACE_RWX, ASPACE_RWX, ASPACE_RX};
     uint32_t rights = some[pick(f, 6)];
 
     return expressible(f->env, rights) ? rights : f->env->rw;
@@ -574,7 +575,7 @@ void family_step(struct family *f)
         {step_move, 4},     {step_discard_zero, 2}, {step_write, 14}, {step_read, 5},    {step_fault, 12},
         {step_cpu, 24},     {step_fork, 8},         {step_drop, 5},   {step_evict, 2},   {step_clean, 3},
         {step_truncate, 1}, {step_store_write, 2},  {step_pin, 6},    {step_device, 3},  {step_log, 10},
-        {step_ticket, 8},   {step_shape, 4},        {step_mark, 3},
+        {step_ticket, 8},   {step_shape, 6},        {step_mark, 3},
     };
     unsigned sum = 0, n = 0;
 
