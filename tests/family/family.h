@@ -132,6 +132,8 @@ bool family_worked(const struct family *f, int error);
 bool family_always_told(const struct family *f, const struct page *p);
 /* The contents go, unless a device uses them. */
 void family_drop(struct page *p);
+/* A fault, which answers what it should. */
+void family_touch(struct family *f, struct member *m, unsigned i, uint32_t access);
 /* The page is written, or may be from now on. */
 void family_becomes_own(struct family *f, struct member *m, unsigned i);
 void family_unpin(struct family *f, struct pin *pin);

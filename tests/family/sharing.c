@@ -20,6 +20,14 @@ void step_store_write(struct family *f)
     ((uint64_t *)aspace_phys_to_virt(s->frame[i].pa))[n ? 511 : 0] = s->word[i][n];
 }
 
+/* Of an object. What is said of several pages says little of each. */
+static struct range pick_some(struct family *f)
+{
+    unsigned first = pick(f, STORE_PAGES);
+
+    return (struct range){first, first + 1 + (pick(f, 2) ? 0 : pick(f, STORE_PAGES - first))};
+}
+
 /* Shared mappings of these pages lost the flag, or those that no log is to find: the object has been told, or is about
  * to be. */
 static void flags_gone(struct family *f, struct store *s, struct range r, bool cleaned)
@@ -48,8 +56,7 @@ static void check_written(struct store *s, struct range r, bool said)
 void step_evict(struct family *f)
 {
     struct store *s = &f->store[pick(f, OBJECTS)];
-    unsigned first = pick(f, STORE_PAGES);
-    struct range r = {first, first + 1 + pick(f, STORE_PAGES - first)};
+    struct range r = pick_some(f);
 
     SAY(f, "object %u: evict %u-%u", (unsigned)(s - f->store), r.first, r.end);
     s->out = true;
@@ -72,8 +79,7 @@ void step_evict(struct family *f)
 void step_clean(struct family *f)
 {
     struct store *s = &f->store[pick(f, OBJECTS)];
-    unsigned first = pick(f, STORE_PAGES);
-    struct range r = {first, first + 1 + pick(f, STORE_PAGES - first)};
+    struct range r = pick_some(f);
 
     SAY(f, "object %u: clean %u-%u", (unsigned)(s - f->store), r.first, r.end);
     bool said = aspace_object_clean(&s->object, r.first * PAGE, (r.end - r.first) * PAGE);
@@ -266,6 +272,9 @@ void step_mark(struct family *f)
     if (mapped && p->kind == ASPACE_KIND_SHARED) {
         f->store[p->store].written[p->offset] = true;
         f->store[p->store].told[p->offset] = false;
+    }
+    if (mapped && pick(f, 2)) {
+        family_touch(f, m, i, ASPACE_X);
     }
 }
 

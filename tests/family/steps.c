@@ -68,10 +68,10 @@ static uint32_t pick_rights(struct family *f)
 /* ---------------------------------------------------------------------------------------------------------- mapping */
 
 static const enum aspace_kind kinds[] = {
-    ASPACE_KIND_LAZY,    ASPACE_KIND_LAZY,    ASPACE_KIND_LAZY,   ASPACE_KIND_EAGER,
-    ASPACE_KIND_EAGER,   ASPACE_KIND_SHARED,  ASPACE_KIND_SHARED, ASPACE_KIND_PRIVATE,
-    ASPACE_KIND_PRIVATE, ASPACE_KIND_PRIVATE, ASPACE_KIND_CUSTOM, ASPACE_KIND_CUSTOM,
-    ASPACE_KIND_LINEAR,  ASPACE_KIND_ROM,     ASPACE_KIND_TRAP,   ASPACE_KIND_GUARD,
+    ASPACE_KIND_LAZY,    ASPACE_KIND_LAZY,   ASPACE_KIND_LAZY,   ASPACE_KIND_EAGER,   ASPACE_KIND_EAGER,
+    ASPACE_KIND_SHARED,  ASPACE_KIND_SHARED, ASPACE_KIND_SHARED, ASPACE_KIND_PRIVATE, ASPACE_KIND_PRIVATE,
+    ASPACE_KIND_PRIVATE, ASPACE_KIND_CUSTOM, ASPACE_KIND_CUSTOM, ASPACE_KIND_LINEAR,  ASPACE_KIND_ROM,
+    ASPACE_KIND_TRAP,    ASPACE_KIND_GUARD,
 };
 
 static enum aspace_fork_policy pick_fork(struct family *f, enum aspace_kind kind)
@@ -209,6 +209,20 @@ static void step_unmap(struct family *f)
     }
 }
 
+void family_touch(struct family *f, struct member *m, unsigned i, uint32_t access)
+{
+    enum aspace_fault_result expected = family_fault(f, &m->page[i], access);
+    enum aspace_fault_result r = aspace_fault(m->space, family_va(f, i), access, NULL);
+
+    if (expected == ASPACE_FAULT_DONE && (r == ASPACE_FAULT_SPURIOUS || (f->scarce && r == ASPACE_FAULT_NO_MEMORY))) {
+        expected = r;
+    }
+    CHECK_FAULT(r, expected);
+    if ((r == ASPACE_FAULT_DONE || r == ASPACE_FAULT_SPURIOUS) && access == ASPACE_W) {
+        family_becomes_own(f, m, i);
+    }
+}
+
 static void protect(struct family *f, struct member *m, struct range r, uint32_t rights)
 {
     bool hole = false, beyond = false;
@@ -244,6 +258,8 @@ static void step_protect(struct family *f)
     protect(f, m, r, away ? 0 : pick_rights(f));
     if (away && pick(f, 2)) {
         protect(f, m, r, pick_rights(f));
+        SAY(f, "%u: protect %u-%u to nothing and back, fault", number_of(f, m), r.first, r.end);
+        family_touch(f, m, r.first, pick(f, 2) ? ASPACE_R : ASPACE_X);
     }
 }
 
@@ -408,17 +424,9 @@ static void step_fault(struct family *f)
     struct member *m = pick_member(f);
     unsigned i = pick_page(f);
     uint32_t access = 1u << pick(f, 3);
-    enum aspace_fault_result expected = family_fault(f, &m->page[i], access);
 
     SAY(f, "%u: fault %u access %u", number_of(f, m), i, access);
-    enum aspace_fault_result r = aspace_fault(m->space, family_va(f, i), access, NULL);
-    if (expected == ASPACE_FAULT_DONE && (r == ASPACE_FAULT_SPURIOUS || (f->scarce && r == ASPACE_FAULT_NO_MEMORY))) {
-        expected = r;
-    }
-    CHECK_FAULT(r, expected);
-    if ((r == ASPACE_FAULT_DONE || r == ASPACE_FAULT_SPURIOUS) && access == ASPACE_W) {
-        family_becomes_own(f, m, i);
-    }
+    family_touch(f, m, i, access);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ forks */
@@ -573,9 +581,9 @@ void family_step(struct family *f)
     } steps[] = {
         {step_map, 9},      {step_replace_all, 1},  {step_unmap, 2},  {step_protect, 8}, {step_discard, 3},
         {step_move, 4},     {step_discard_zero, 2}, {step_write, 14}, {step_read, 5},    {step_fault, 12},
-        {step_cpu, 24},     {step_fork, 8},         {step_drop, 5},   {step_evict, 2},   {step_clean, 3},
+        {step_cpu, 24},     {step_fork, 8},         {step_drop, 5},   {step_evict, 4},   {step_clean, 3},
         {step_truncate, 1}, {step_store_write, 2},  {step_pin, 6},    {step_device, 3},  {step_log, 10},
-        {step_ticket, 8},   {step_shape, 6},        {step_mark, 3},
+        {step_ticket, 8},   {step_shape, 6},        {step_mark, 6},
     };
     unsigned sum = 0, n = 0;
 
