@@ -520,6 +520,21 @@ static bool one_of_few(const char *name)
     return !special || strcmp(special, "+all") == 0 || strcmp(special, "+4k") == 0;
 }
 
+/* LoongArch has neither flags that hardware sets, nor other features. */
+static bool one_of_sample(const char *name)
+{
+    static const char *const formats[] = {"toy", "x86-ept4", "arm-s2-48", "riscv-sv39x4", "loongarch-s1"};
+    const char *special = strchr(name, '+');
+    size_t length = special ? (size_t)(special - name) : strlen(name);
+
+    for (unsigned i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+        if (strlen(formats[i]) == length && strncmp(formats[i], name, length) == 0) {
+            return !special || strcmp(special, "+all") == 0 || strcmp(special, "+ad") == 0;
+        }
+    }
+    return false;
+}
+
 static bool applies(const struct env *env, const struct test *test)
 {
     uint32_t needs = test->needs;
@@ -528,6 +543,7 @@ static bool applies(const struct env *env, const struct test *test)
            !((needs & NEEDS_RUNS) && env->run_pages == 1) &&
            !((needs & NEEDS_ROOM) && env->config.format == ASPACE_FMT_TOY) &&
            !((needs & NEEDS_AD) && naive_used(&env->config, 0, true) == 0) &&
+           !((needs & NEEDS_SAMPLE) && !one_of_sample(env->variant->name)) &&
            !((needs & NEEDS_FEW) && !one_of_few(env->variant->name)) &&
            !((needs & NEEDS_PLAIN) && strchr(env->variant->name, '+') != NULL);
 }

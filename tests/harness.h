@@ -57,15 +57,16 @@ struct env {
 typedef void test_fn(struct env *env);
 
 enum {
-    NEEDS_HUGE = 1u << 0,  /* leaves of level 1 */
-    NEEDS_RUNS = 1u << 1,  /* contiguous runs of 64 KiB */
-    NEEDS_ROOM = 1u << 2,  /* more than the toy format has: 1 GiB and more */
-    NEEDS_PLAIN = 1u << 3, /* run once a format, for its first variant */
-    NEEDS_FEW = 1u << 8,   /* run for the first variant, and for those with all features and with small leaves */
-    NEEDS_GIANT = 1u << 4, /* leaves of level 2 */
-    NEEDS_AD = 1u << 5,    /* hardware accessed and dirty flags */
-    SLOW = 1u << 7,        /* may take minutes */
-    DELAYED = 1u << 6,     /* flushes reach the simulated CPUs late, with env->window in between */
+    NEEDS_HUGE = 1u << 0,   /* leaves of level 1 */
+    NEEDS_RUNS = 1u << 1,   /* contiguous runs of 64 KiB */
+    NEEDS_ROOM = 1u << 2,   /* more than the toy format has: 1 GiB and more */
+    NEEDS_PLAIN = 1u << 3,  /* run once a format, for its first variant */
+    NEEDS_FEW = 1u << 8,    /* run for the first variant, and for those with all features and with small leaves */
+    NEEDS_SAMPLE = 1u << 9, /* run for one format of each family: plain, with hardware flags, with all features */
+    NEEDS_GIANT = 1u << 4,  /* leaves of level 2 */
+    NEEDS_AD = 1u << 5,     /* hardware accessed and dirty flags */
+    SLOW = 1u << 7,         /* may take minutes */
+    DELAYED = 1u << 6,      /* flushes reach the simulated CPUs late, with env->window in between */
 };
 
 struct test {

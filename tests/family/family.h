@@ -13,7 +13,7 @@
 
 #include "../harness.h"
 
-enum { SPACES = 4, PAGES = 48, PINS = 4, TICKETS = 4, OBJECTS = 2, STORE_PAGES = 12, DEVICE_ORDER = 6, FRAMES = 1024 };
+enum { SPACES = 4, PAGES = 24, PINS = 4, TICKETS = 4, OBJECTS = 2, STORE_PAGES = 12, DEVICE_ORDER = 6, FRAMES = 1024 };
 
 /* What the library calls a kind, plus nothing at all. */
 enum { NOTHING = 255 };
@@ -41,7 +41,8 @@ struct member {
     bool log, hardware; /* there is a dirty log; its mode */
     bool fresh;         /* since the step at hand */
     struct aspace_watcher watcher;
-    bool told[PAGES]; /* by the step at hand */
+    bool told[PAGES];  /* by the step at hand */
+    bool knows[PAGES]; /* its CPU, that the page is dirty, by what is still in the TLB */
     struct page page[PAGES];
 };
 
@@ -53,7 +54,9 @@ struct store {
     int references[STORE_PAGES];
     bool written[STORE_PAGES]; /* through a shared mapping, and nobody has been told */
     bool told[STORE_PAGES];
-    bool out; /* pages are on their way out */
+    uint32_t granted[STORE_PAGES]; /* accesses it was asked for, since they were taken back */
+    bool mean;                     /* a page may be written, or executed, once somebody asks for it */
+    bool out;                      /* pages are on their way out */
 };
 
 struct pending {
@@ -95,6 +98,12 @@ static inline unsigned pick(struct family *f, uint64_t n)
     return (unsigned)(random_next(&f->random) % n);
 }
 
+/* Half of what happens happens to four pages, on both sides of a border of tables. */
+static inline unsigned pick_page(struct family *f)
+{
+    return pick(f, 2) ? pick(f, f->pages) : f->pages * 2 / 3 - 2 + pick(f, 4);
+}
+
 static inline uint64_t family_va(const struct family *f, unsigned page)
 {
     return f->va + page * PAGE;
@@ -123,10 +132,19 @@ bool family_worked(const struct family *f, int error);
 bool family_always_told(const struct family *f, const struct page *p);
 /* The contents go, unless a device uses them. */
 void family_drop(struct page *p);
+/* A fault, which answers what it should. */
+void family_touch(struct family *f, struct member *m, unsigned i, uint32_t access);
 /* The page is written, or may be from now on. */
 void family_becomes_own(struct family *f, struct member *m, unsigned i);
 void family_unpin(struct family *f, struct pin *pin);
 void family_end_tickets(struct family *f, struct member *m, bool closed);
+
+/* What follows from a write to the page. */
+void family_written(struct family *f, struct member *m, unsigned i, unsigned n, uint64_t value);
+
+/* cpus.c */
+void step_cpu(struct family *f);
+void compare_tlb(struct family *f, struct member *m);
 
 /* sharing.c */
 void step_store_write(struct family *f);
@@ -136,6 +154,7 @@ void step_truncate(struct family *f);
 void step_pin(struct family *f);
 void step_device(struct family *f);
 void step_log(struct family *f);
+void step_mark(struct family *f);
 void step_ticket(struct family *f);
 
 /* What the page reads, or ought to if it were mapped now. */

@@ -20,14 +20,26 @@ void step_store_write(struct family *f)
     ((uint64_t *)aspace_phys_to_virt(s->frame[i].pa))[n ? 511 : 0] = s->word[i][n];
 }
 
-/* Shared mappings of these pages lost the flag: the object has been told, or is about to be. */
-static void flags_gone(struct family *f, const struct store *s, struct range r, bool maybe)
+/* Of an object. What is said of several pages says little of each. */
+static struct range pick_some(struct family *f)
 {
+    unsigned first = pick(f, STORE_PAGES);
+
+    return (struct range){first, first + 1 + (pick(f, 2) ? 0 : pick(f, STORE_PAGES - first))};
+}
+
+/* Shared mappings of these pages lost the flag, or those that no log is to find: the object has been told, or is about
+ * to be. */
+static void flags_gone(struct family *f, struct store *s, struct range r, bool cleaned)
+{
+    for (unsigned i = r.first; i < r.end; i++) {
+        s->granted[i] &= cleaned ? ~(uint32_t)ASPACE_W : 0;
+    }
     for (unsigned k = 0; k < SPACES * PAGES; k++) {
         struct page *p = &f->member[k / PAGES].page[k % PAGES];
         if (p->kind == ASPACE_KIND_SHARED && &f->store[p->store] == s && p->offset >= r.first && p->offset < r.end) {
-            p->dirty = false;
-            p->maybe = maybe || family_always_told(f, p);
+            p->dirty = p->dirty && cleaned && f->member[k / PAGES].log;
+            p->maybe = cleaned || family_always_told(f, p);
         }
     }
 }
@@ -44,8 +56,7 @@ static void check_written(struct store *s, struct range r, bool said)
 void step_evict(struct family *f)
 {
     struct store *s = &f->store[pick(f, OBJECTS)];
-    unsigned first = pick(f, STORE_PAGES);
-    struct range r = {first, first + 1 + pick(f, STORE_PAGES - first)};
+    struct range r = pick_some(f);
 
     SAY(f, "object %u: evict %u-%u", (unsigned)(s - f->store), r.first, r.end);
     s->out = true;
@@ -68,8 +79,7 @@ void step_evict(struct family *f)
 void step_clean(struct family *f)
 {
     struct store *s = &f->store[pick(f, OBJECTS)];
-    unsigned first = pick(f, STORE_PAGES);
-    struct range r = {first, first + 1 + pick(f, STORE_PAGES - first)};
+    struct range r = pick_some(f);
 
     SAY(f, "object %u: clean %u-%u", (unsigned)(s - f->store), r.first, r.end);
     bool said = aspace_object_clean(&s->object, r.first * PAGE, (r.end - r.first) * PAGE);
@@ -91,7 +101,7 @@ void step_clean(struct family *f)
 void step_truncate(struct family *f)
 {
     struct store *s = &f->store[pick(f, OBJECTS)];
-    unsigned pages = pick(f, 2) ? STORE_PAGES : pick(f, STORE_PAGES + 1);
+    unsigned pages = pick(f, 4) ? STORE_PAGES : pick(f, STORE_PAGES + 1);
 
     SAY(f, "object %u: %u pages", (unsigned)(s - f->store), pages);
     aspace_object_truncate(&s->object, pages * PAGE);
@@ -99,6 +109,7 @@ void step_truncate(struct family *f)
     aspace_trim(f->env->host);
     for (unsigned i = pages; i < STORE_PAGES; i++) {
         CHECK_EQ(s->references[i], 0);
+        s->granted[i] = 0;
         s->written[i] = s->told[i] = false; /* what is cut off is written back by nobody */
     }
     for (unsigned k = 0; k < SPACES * PAGES; k++) {
@@ -127,7 +138,7 @@ void family_unpin(struct family *f, struct pin *pin)
 void step_pin(struct family *f)
 {
     struct member *m = pick_member(f);
-    unsigned i = pick(f, f->pages), n = pick(f, PINS);
+    unsigned i = pick_page(f), n = pick(f, PINS);
     struct page *p = &m->page[i];
     uint32_t access = pick(f, 3) ? ASPACE_W : ASPACE_R;
     struct pin *pin = &f->pin[n];
@@ -201,9 +212,6 @@ static void flags_taken(struct family *f, struct member *m)
                      (va / t.leaf_bytes + 1) * t.leaf_bytes <= family_va(f, f->pages);
         p->dirty = false;
         p->maybe = family_always_told(f, p) || !whole;
-        if (p->kind == ASPACE_KIND_SHARED) {
-            memset(f->store[p->store].written, 0, sizeof(f->store[p->store].written));
-        }
     }
 }
 
@@ -248,6 +256,28 @@ void step_log(struct family *f)
     }
 }
 
+/* As a device says what it wrote; whether it may write is not asked. */
+void step_mark(struct family *f)
+{
+    struct member *m = pick_member(f);
+    unsigned i = pick_page(f);
+    struct page *p = &m->page[i];
+    struct aspace_translation t;
+
+    SAY(f, "%u: mark %u", number_of(f, m), i);
+    bool mapped = aspace_translate(m->space, family_va(f, i), &t) == ASPACE_OK;
+    CHECK_OK(aspace_dirty_mark(m->space, family_va(f, i), PAGE));
+    family_touched(f, m, i);
+    p->dirty |= mapped;
+    if (mapped && p->kind == ASPACE_KIND_SHARED) {
+        f->store[p->store].written[p->offset] = true;
+        f->store[p->store].told[p->offset] = false;
+    }
+    if (mapped && pick(f, 2)) {
+        family_touch(f, m, i, ASPACE_X);
+    }
+}
+
 /* ---------------------------------------------------------------------------------------------------------- tickets */
 
 static struct pending *leader_of(struct family *f, const struct pending *t)
@@ -265,7 +295,7 @@ static struct pending *leader_of(struct family *f, const struct pending *t)
 static void arm(struct family *f, struct pending *t)
 {
     struct member *m = pick_member(f);
-    unsigned i = pick(f, f->pages);
+    unsigned i = pick_page(f);
 
     for (unsigned n = 0; n < f->pages && m->page[i].kind != ASPACE_KIND_CUSTOM; n++) {
         i = (i + 1) % f->pages;

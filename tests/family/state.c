@@ -83,16 +83,23 @@ void family_revoke(struct family *f, const struct member *m, unsigned first, uns
     }
 }
 
-/* -------------------------------------------------- objects, backends */
+/* --------------------------------------------------------------------------------------------- objects, backends */
+
+static struct family *now;
 
 static enum aspace_fault_result store_get(struct aspace_object *object, uint64_t offset, uint32_t access,
                                           uint32_t flags, struct aspace_page *page)
 {
     struct store *s = (struct store *)(void *)object;
 
-    (void)access, (void)flags;
+    (void)flags;
     if (s->out) {
         return ASPACE_FAULT_RETRY;
+    }
+    s->granted[offset / PAGE] |= access;
+    for (uint32_t right = ASPACE_W; s->mean && right <= ASPACE_X; right <<= 1) {
+        uint32_t less = page->rights & ~(right & ~s->granted[offset / PAGE]);
+        page->rights = expressible(now->env, less) ? less : page->rights;
     }
     page->pa = s->frame[offset / PAGE].pa;
     s->references[offset / PAGE]++;
@@ -128,8 +135,6 @@ static int store_zero(struct aspace_object *object, uint64_t offset, uint64_t si
 
 static const struct aspace_object_ops store_ops = {
     .name = "store", .get = store_get, .put = store_put, .dirty = store_dirty, .zero = store_zero};
-
-static struct family *now;
 
 aspace_pa_t family_give(struct family *f, uint32_t cookie, uint64_t offset)
 {
@@ -284,7 +289,7 @@ static void place_window(struct family *f, struct env *env)
 {
     uint64_t room = (env->end - env->base) / PAGE;
 
-    f->va = env->config.format == ASPACE_FMT_TOY ? env->base : at(env, 1, 1) - PAGES / 2 * PAGE;
+    f->va = env->config.format == ASPACE_FMT_TOY ? env->base : at(env, 1, 1) - PAGES * 2 / 3 * PAGE;
     f->va = f->va < env->base ? env->base : f->va;
     f->pages = room < PAGES ? (unsigned)room : PAGES;
 }
@@ -313,6 +318,7 @@ void family_begin(struct family *f, struct env *env)
     CHECK_OK(aspace_frame_alloc(env->host, DEVICE_ORDER, true, &f->device));
     for (unsigned n = 0; n < OBJECTS; n++) {
         open_store(f, &f->store[n]);
+        f->store[n].mean = n == 1;
     }
     family_open(f, 0);
     family_watch(f, &f->member[0]);
@@ -357,6 +363,21 @@ static bool has_leaf(const struct family *f, const struct page *p)
             p->kind == ASPACE_KIND_SHARED);
 }
 
+/* A page that would be lost. */
+static bool holds_something(const struct page *p)
+{
+    return p->pins || (p->kind == ASPACE_KIND_PRIVATE && p->own) || (family_owned(p) && (p->word[0] || p->word[1]));
+}
+
+static void check_grant(const struct family *f, const struct page *p, const struct aspace_translation *t)
+{
+    const struct store *s = &f->store[p->store];
+
+    if (p->kind == ASPACE_KIND_SHARED && s->mean && t->rights & ASPACE_W) {
+        CHECK(s->granted[p->offset] & ASPACE_W || family_always_told(f, p));
+    }
+}
+
 /* Where a page leads, and what is there. */
 static void compare_page(struct family *f, struct member *m, unsigned i)
 {
@@ -365,7 +386,7 @@ static void compare_page(struct family *f, struct member *m, unsigned i)
     int error = aspace_translate(m->space, family_va(f, i), &t);
 
     if (error == ASPACE_E_NOT_MAPPED) {
-        CHECK(!of_device(p) || !p->rights);
+        CHECK(!p->rights || !(of_device(p) || holds_something(p)));
         return;
     }
     CHECK_OK(error);
@@ -379,6 +400,7 @@ static void compare_page(struct family *f, struct member *m, unsigned i)
     if (of_device(p)) {
         CHECK_EQ(t.pa, f->device.pa + p->offset * PAGE);
     }
+    check_grant(f, p, &t);
     CHECK(!p->pins || t.pa == p->pinned_pa);
     for (unsigned n = 0; n < 2; n++) {
         uint64_t expected = family_words(f, p)[n], found = get_word(t.pa, n);
@@ -457,6 +479,7 @@ void family_compare(struct family *f)
             compare_page(f, m, i);
         }
         look(f, m, true);
+        compare_tlb(f, m);
         CHECK_EQ(aspace_audit(m->space, NULL, NULL), 0);
     }
     compare_writers(f);

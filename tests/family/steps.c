@@ -19,7 +19,7 @@ bool family_worked(const struct family *f, int error)
 
 static struct range pick_range(struct family *f)
 {
-    unsigned first = pick(f, f->pages), pages = pick(f, 4) ? 1 + pick(f, 8) : 1 + pick(f, f->pages);
+    unsigned first = pick_page(f), pages = pick(f, 4) ? 1 + pick(f, 4) : 1 + pick(f, f->pages);
 
     return (struct range){first, first + pages > f->pages ? f->pages : first + pages};
 }
@@ -34,9 +34,32 @@ struct member *pick_member(struct family *f)
     return &f->member[n];
 }
 
+/* A pinned page of the member's, if there is one and chance wants it. */
+static unsigned pick_pinned(struct family *f, const struct member *m)
+{
+    unsigned i = pick_page(f), other = pick(f, f->pages);
+    bool wanted = pick(f, 2);
+
+    for (unsigned n = 0; wanted && n < f->pages; n++) {
+        if (m->page[(other + n) % f->pages].pins) {
+            return (other + n) % f->pages;
+        }
+    }
+    return i;
+}
+
+/* The same as a range. */
+static struct range pick_contents(struct family *f, const struct member *m)
+{
+    struct range r = pick_range(f);
+    unsigned i = pick_pinned(f, m);
+
+    return m->page[i].pins ? (struct range){i, i + 1} : r;
+}
+
 static uint32_t pick_rights(struct family *f)
 {
-    const uint32_t some[] = {f->env->rw, f->env->rw, f->env->rw, f->env->ro, ASPACE_RWX, ASPACE_RX};
+    const uint32_t some[] = {f->env->rw, f->env->rw, f->env->ro, ASPACE_RWX, ASPACE_RWX, ASPACE_RX};
     uint32_t rights = some[pick(f, 6)];
 
     return expressible(f->env, rights) ? rights : f->env->rw;
@@ -45,10 +68,10 @@ static uint32_t pick_rights(struct family *f)
 /* ---------------------------------------------------------------------------------------------------------- mapping */
 
 static const enum aspace_kind kinds[] = {
-    ASPACE_KIND_LAZY,    ASPACE_KIND_LAZY,    ASPACE_KIND_LAZY,   ASPACE_KIND_EAGER,
-    ASPACE_KIND_EAGER,   ASPACE_KIND_SHARED,  ASPACE_KIND_SHARED, ASPACE_KIND_PRIVATE,
-    ASPACE_KIND_PRIVATE, ASPACE_KIND_PRIVATE, ASPACE_KIND_CUSTOM, ASPACE_KIND_CUSTOM,
-    ASPACE_KIND_LINEAR,  ASPACE_KIND_ROM,     ASPACE_KIND_TRAP,   ASPACE_KIND_GUARD,
+    ASPACE_KIND_LAZY,    ASPACE_KIND_LAZY,   ASPACE_KIND_LAZY,   ASPACE_KIND_EAGER,   ASPACE_KIND_EAGER,
+    ASPACE_KIND_SHARED,  ASPACE_KIND_SHARED, ASPACE_KIND_SHARED, ASPACE_KIND_PRIVATE, ASPACE_KIND_PRIVATE,
+    ASPACE_KIND_PRIVATE, ASPACE_KIND_CUSTOM, ASPACE_KIND_CUSTOM, ASPACE_KIND_LINEAR,  ASPACE_KIND_ROM,
+    ASPACE_KIND_TRAP,    ASPACE_KIND_GUARD,
 };
 
 static enum aspace_fork_policy pick_fork(struct family *f, enum aspace_kind kind)
@@ -186,11 +209,22 @@ static void step_unmap(struct family *f)
     }
 }
 
-static void step_protect(struct family *f)
+void family_touch(struct family *f, struct member *m, unsigned i, uint32_t access)
 {
-    struct member *m = pick_member(f);
-    struct range r = pick_range(f);
-    uint32_t rights = pick(f, 4) ? pick_rights(f) : 0;
+    enum aspace_fault_result expected = family_fault(f, &m->page[i], access);
+    enum aspace_fault_result r = aspace_fault(m->space, family_va(f, i), access, NULL);
+
+    if (expected == ASPACE_FAULT_DONE && (r == ASPACE_FAULT_SPURIOUS || (f->scarce && r == ASPACE_FAULT_NO_MEMORY))) {
+        expected = r;
+    }
+    CHECK_FAULT(r, expected);
+    if ((r == ASPACE_FAULT_DONE || r == ASPACE_FAULT_SPURIOUS) && access == ASPACE_W) {
+        family_becomes_own(f, m, i);
+    }
+}
+
+static void protect(struct family *f, struct member *m, struct range r, uint32_t rights)
+{
     bool hole = false, beyond = false;
 
     for (unsigned i = r.first; i < r.end; i++) {
@@ -215,6 +249,20 @@ static void step_protect(struct family *f)
     }
 }
 
+static void step_protect(struct family *f)
+{
+    struct member *m = pick_member(f);
+    struct range r = pick_range(f);
+    bool away = pick(f, 3) == 0;
+
+    protect(f, m, r, away ? 0 : pick_rights(f));
+    if (away && pick(f, 2)) {
+        protect(f, m, r, pick_rights(f));
+        SAY(f, "%u: protect %u-%u to nothing and back, fault", number_of(f, m), r.first, r.end);
+        family_touch(f, m, r.first, pick(f, 2) ? ASPACE_R : ASPACE_X);
+    }
+}
+
 void family_drop(struct page *p)
 {
     if (p->pins) {
@@ -228,7 +276,7 @@ void family_drop(struct page *p)
 static void step_discard(struct family *f)
 {
     struct member *m = pick_member(f);
-    struct range r = pick_range(f);
+    struct range r = pick_contents(f, m);
 
     SAY(f, "%u: discard %u-%u", number_of(f, m), r.first, r.end);
     if (!family_worked(f, aspace_discard(m->space, family_va(f, r.first), (r.end - r.first) * PAGE))) {
@@ -259,9 +307,16 @@ static void zeroed(struct family *f, struct member *m, unsigned i)
 static void step_discard_zero(struct family *f)
 {
     struct member *m = pick_member(f);
-    struct range r = pick_range(f);
+    struct range r = pick_contents(f, m);
     uint64_t done = 0;
 
+    if (m->page[r.first].pins) {
+        SAY(f, "%u: discard zero %u, which is pinned", number_of(f, m), r.first);
+        int error = aspace_discard_zero(m->space, family_va(f, r.first), PAGE, &done);
+        CHECK(error == ASPACE_E_BUSY || (f->scarce && error == ASPACE_E_NO_MEMORY));
+        CHECK_EQ(done, 0);
+        return;
+    }
     for (unsigned i = r.first; i < r.end; i++) {
         const struct page *p = &m->page[i];
         bool past = p->kind == ASPACE_KIND_PRIVATE && family_fault(f, p, 0) == ASPACE_FAULT_BUS;
@@ -319,7 +374,7 @@ void family_becomes_own(struct family *f, struct member *m, unsigned i)
     family_touched(f, m, i);
 }
 
-static void written(struct family *f, struct member *m, unsigned i, unsigned n, uint64_t value)
+void family_written(struct family *f, struct member *m, unsigned i, unsigned n, uint64_t value)
 {
     struct page *p = &m->page[i];
 
@@ -328,13 +383,14 @@ static void written(struct family *f, struct member *m, unsigned i, unsigned n, 
     p->dirty = true;
     if (p->kind == ASPACE_KIND_SHARED) {
         f->store[p->store].written[p->offset] = true;
+        f->store[p->store].told[p->offset] = false;
     }
 }
 
 static void step_write(struct family *f)
 {
     struct member *m = pick_member(f);
-    unsigned i = pick(f, f->pages), n = pick(f, 2);
+    unsigned i = pick_page(f), n = pick(f, 2);
     uint64_t value = random_next(&f->random);
     size_t done = 0;
 
@@ -343,14 +399,14 @@ static void step_write(struct family *f)
     if (family_fault(f, &m->page[i], ASPACE_W) != ASPACE_FAULT_DONE) {
         CHECK(error < 0 && done == 0);
     } else if (family_worked(f, error)) {
-        written(f, m, i, n, value);
+        family_written(f, m, i, n, value);
     }
 }
 
 static void step_read(struct family *f)
 {
     struct member *m = pick_member(f);
-    unsigned i = pick(f, f->pages), n = pick(f, 2);
+    unsigned i = pick_page(f), n = pick(f, 2);
     uint64_t value = 0;
     size_t done = 0;
 
@@ -366,73 +422,11 @@ static void step_read(struct family *f)
 static void step_fault(struct family *f)
 {
     struct member *m = pick_member(f);
-    unsigned i = pick(f, f->pages);
+    unsigned i = pick_page(f);
     uint32_t access = 1u << pick(f, 3);
-    enum aspace_fault_result expected = family_fault(f, &m->page[i], access);
 
     SAY(f, "%u: fault %u access %u", number_of(f, m), i, access);
-    enum aspace_fault_result r = aspace_fault(m->space, family_va(f, i), access, NULL);
-    if (expected == ASPACE_FAULT_DONE && (r == ASPACE_FAULT_SPURIOUS || (f->scarce && r == ASPACE_FAULT_NO_MEMORY))) {
-        expected = r;
-    }
-    CHECK_FAULT(r, expected);
-    if ((r == ASPACE_FAULT_DONE || r == ASPACE_FAULT_SPURIOUS) && access == ASPACE_W) {
-        family_becomes_own(f, m, i);
-    }
-}
-
-static const void *memory(uint64_t pa)
-{
-    return aspace_phys_to_virt(pa);
-}
-
-/* What hardware does to the flags of a page that is written. */
-static void set_flags(const struct family *f, const struct member *m, unsigned i)
-{
-    struct naive_result r;
-
-    naive_walk(m->config.format, &m->config, m->sim.root, family_va(f, i), memory, &r);
-    CHECK(r.present);
-    uint64_t *entry = aspace_phys_to_virt(r.entry_pa);
-    *entry = naive_used(&m->config, *entry, true);
-}
-
-/* A program on a CPU of the member, through whatever its TLB remembers. */
-static void step_cpu(struct family *f)
-{
-    struct member *m = pick_member(f);
-    unsigned i = pick(f, f->pages), cpu = number_of(f, m) + 1, n = pick(f, 2);
-    uint32_t access = pick(f, 2) ? ASPACE_W : ASPACE_R;
-    enum sim_answer answer = SIM_OK;
-    uint64_t pa = 0, value = random_next(&f->random);
-    struct sim_cpu *sim = &f->env->machine.sim.cpu[cpu % f->env->cpus];
-
-    SAY(f, "%u: CPU %s %u", number_of(f, m), access == ASPACE_W ? "writes" : "reads", i);
-    if (cpu >= f->env->cpus) {
-        return;
-    }
-    for (unsigned tries = 0; tries < 4; tries++) {
-        answer = sim_cpu_access(sim, &m->sim, family_va(f, i), access, &pa);
-        if (answer == SIM_OK) {
-            break;
-        }
-        enum aspace_fault_result r = aspace_fault(m->space, family_va(f, i), access, NULL);
-        if (r != ASPACE_FAULT_DONE && r != ASPACE_FAULT_SPURIOUS) {
-            CHECK(f->scarce || family_fault(f, &m->page[i], access) == r);
-            return;
-        }
-        sim_cpu_fence(sim, &m->sim, family_va(f, i));
-    }
-    CHECK(answer == SIM_OK);
-    CHECK_FAULT(family_fault(f, &m->page[i], access), ASPACE_FAULT_DONE);
-    uint64_t *word = (uint64_t *)aspace_phys_to_virt(pa) + (n ? 511 : 0);
-    if (access == ASPACE_W) {
-        *word = value;
-        set_flags(f, m, i);
-        written(f, m, i, n, value);
-    } else {
-        CHECK_EQ(*word, family_words(f, &m->page[i])[n]);
-    }
+    family_touch(f, m, i, access);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ forks */
@@ -455,8 +449,9 @@ static void inherit(struct family *f, struct member *child, const struct member 
             p->word[0] = p->word[1] = 0;
         }
         struct aspace_translation t;
-        if (from->pins && p->kind != NOTHING && aspace_translate(child->space, family_va(f, i), &t) == ASPACE_OK) {
-            CHECK(t.pa != from->pinned_pa);
+        bool copied = from->pins || from->fork == ASPACE_FORK_COPY;
+        if (aspace_translate(child->space, family_va(f, i), &t) == ASPACE_OK && copied && (family_owned(p) || p->own)) {
+            CHECK(t.pa != from->pinned_pa && t.pa != from->seen_pa);
         }
     }
 }
@@ -544,7 +539,7 @@ static void step_drop(struct family *f)
 static void step_shape(struct family *f)
 {
     struct member *m = pick_member(f);
-    unsigned i = pick(f, f->pages);
+    unsigned i = pick_pinned(f, m);
     struct page *p = &m->page[i];
     int error;
 
@@ -584,11 +579,11 @@ void family_step(struct family *f)
         void (*step)(struct family *f);
         unsigned weight;
     } steps[] = {
-        {step_map, 12},     {step_replace_all, 1},  {step_unmap, 4},  {step_protect, 7}, {step_discard, 3},
-        {step_move, 5},     {step_discard_zero, 2}, {step_write, 16}, {step_read, 6},    {step_fault, 10},
-        {step_cpu, 14},     {step_fork, 6},         {step_drop, 4},   {step_evict, 2},   {step_clean, 2},
-        {step_truncate, 2}, {step_store_write, 3},  {step_pin, 6},    {step_device, 4},  {step_log, 6},
-        {step_ticket, 8},   {step_shape, 4},
+        {step_map, 9},      {step_replace_all, 1},  {step_unmap, 2},  {step_protect, 8}, {step_discard, 3},
+        {step_move, 4},     {step_discard_zero, 2}, {step_write, 14}, {step_read, 5},    {step_fault, 12},
+        {step_cpu, 24},     {step_fork, 8},         {step_drop, 5},   {step_evict, 4},   {step_clean, 3},
+        {step_truncate, 1}, {step_store_write, 2},  {step_pin, 6},    {step_device, 3},  {step_log, 10},
+        {step_ticket, 8},   {step_shape, 6},        {step_mark, 6},
     };
     unsigned sum = 0, n = 0;
 

@@ -105,6 +105,15 @@ library unmap-by-load-and-store gcc race/schedule src/pt/quick.c \
 library split-without-exchange gcc conformance/conformance src/pt/commit.c \
     's/} while (!slot_cas(slot, &e, table));/} while (0); slot_publish(slot, table);/' s46_split
 
+# Between spaces: forks, pins, objects, by random operations on a family of them.
+library fork-without-flush gcc family/family src/pt/fork.c \
+    '/^static uint64_t protect/,/^}/s/^        gather_flush_range(.*$/        (void)va;/' /x86-ept4
+library cow-copy-without-flush gcc family/family src/pt/cow.c \
+    '/^static void copy/,/^}/s/^        gather_flush_range(.*$/        (void)0;/' /x86-ept4
+library pinned-discarded gcc family/family src/pt/commit.c 's/^    if (!op->only && pins_any(/    if (0 \&\& pins_any(/' /x86-ept4
+library upgrade-loses-dirty gcc family/family src/space/object.c \
+    's/^        if (slot_dirty(pt->F, 0, k->e))$/        if (0)/' /riscv-sv39x4
+
 # Watchers, pins, the dirty log, forks: in pairs of operations.
 library watchers-told-after-release gcc race/pairs src/pt/quick.c \
     '/^        pt_tell(/{h; s/.*/        (void)0;/}; /^    gather_finish(&gather);$/G' 4 watched
