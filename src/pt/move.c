@@ -15,6 +15,7 @@
 #include "pt/op.h"
 #include "pt/pending.h"
 #include "pt/rmap.h"
+#include "pt/shares.h"
 
 struct move {
     aspace_va_t va, end, delta; /* the old range; new address less old one, modulo 2^64 */
@@ -421,6 +422,8 @@ static void place_smaller(struct op *op, unsigned level, uint64_t e, aspace_va_t
         node_count_add(t, (int)(to - at));
         op_clean(op, node_slots(t) + at, to - at);
     }
+    if (slot_soft(op->F, level, e) & SOFT_COUNTED)
+        shares_split(op->pt->host, slot_frame(op->F, op->C, level, e, 0), level_order(op->F, level));
     COUNT(pt_this_cpu(op->pt)->splits, 1);
 }
 

@@ -712,7 +712,34 @@ static void move_of_many_tables(struct env *env)
     audit(env);
 }
 
+/* A large leaf that two spaces share becomes small ones by a move: from then on its pages are counted one by one. */
+static void shared_leaf_moved_in_pieces(struct env *env)
+{
+    uint64_t va = at(env, 1, 1), to = va + 2 * env->span[1] + PAGE;
+    struct aspace *child = beside(env);
+
+    if (to + env->span[1] > env->end) {
+        test_skip("too small a space");
+    }
+    uint64_t data = ledger(env).data;
+    do_map(env, ASPACE_KIND_EAGER, va, env->span[1], env->rw);
+    CHECK_OK(aspace_fork(env->space, child));
+    CHECK_OK(aspace_move(env->space, va, env->span[1], to, NULL));
+    CHECK_EQ(agree(env, to).leaf_bytes, PAGE);
+    poke(env, to, 1);
+    CHECK_OK(aspace_unmap(env->space, to + PAGE, PAGE));
+    aspace_trim(env->host);
+    CHECK_EQ(aspace_audit(child, NULL, NULL), 0);
+    drop_beside(child);
+    poke(env, to + 2 * PAGE, 1);
+    CHECK_EQ(counters(env).cow_copies, 1);
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+    CHECK_EQ(ledger(env).data, data);
+}
+
 static const struct test tests[] = {
+    {"shared_leaf_moved_in_pieces", shared_leaf_moved_in_pieces, NEEDS_HUGE},
     {"rings_tell_what_has_moved", rings_tell_what_has_moved, 0},
     {"copy_without_memory_splits_nothing", copy_without_memory_splits_nothing, NEEDS_HUGE},
     {"copy_without_table_gives_its_frame_back", copy_without_table_gives_its_frame_back, NEEDS_HUGE},
