@@ -63,6 +63,8 @@ uint64_t try_fetch(uint64_t va);
 _Noreturn void machine_own_fault(uint64_t cause, uint64_t pc, uint64_t value);
 
 static const struct subject *current;
+static bool
+    image_is_mapped; /* so large a leaf is in the layout that this program is behind it: nothing there is asked */
 static struct subject subjects[6];
 static _Alignas(4096) uint64_t own_root[512];
 
@@ -171,6 +173,7 @@ static void fence_all(void)
 bool machine_prepare(const struct layout *layout)
 {
     (void)layout;
+    image_is_mapped = false;
     return true;
 }
 
@@ -248,7 +251,9 @@ uint64_t machine_target(const struct subject *subject, unsigned lg2)
     if (random_one_in(12)) {
         return (UINT64_C(1) << 40) + (random_next() >> 10 & ~(leaf - 1));
     }
-    return (TARGET_FIRST + random_below(TARGET_END - TARGET_FIRST)) & ~(leaf - 1);
+    uint64_t target = (TARGET_FIRST + random_below(TARGET_END - TARGET_FIRST)) & ~(leaf - 1);
+    image_is_mapped |= target < IMAGE_END;
+    return target;
 }
 
 static bool in_targets(uint64_t pa)
@@ -259,7 +264,7 @@ static bool in_targets(uint64_t pa)
 /* The library's own frames are mapped in leaves of up to 2 MiB. */
 static bool is_memory(uint64_t pa, uint64_t bytes)
 {
-    return in_targets(pa) || (bytes <= 2 * MIB && pa >= IMAGE_FIRST && pa < IMAGE_END);
+    return in_targets(pa) || (!image_is_mapped && bytes <= 2 * MIB && pa >= IMAGE_FIRST && pa < IMAGE_END);
 }
 
 uint64_t machine_steer(uint64_t pa, uint64_t leaf, uint64_t bytes)
