@@ -163,5 +163,6 @@ library helgrind-map-published-relaxed gcc-helgrind race/stress src/pt/commit_ma
 library helgrind-segments-plain gcc-helgrind race/stress src/pt/node.c \
     's/^    seam_store(&to->lo, from.lo);$/    to->lo = from.lo;/' --seconds 100 --only x86-ept4
 
+[ $((passed + failed)) -gt 0 ] || { echo "mistakes: ONLY=${ONLY-} is the name of none" >&2; exit 2; }
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
