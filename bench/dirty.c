@@ -18,7 +18,7 @@ static void write_some(struct aspace *space, enum aspace_dirty_mode mode)
         if (mode == ASPACE_DIRTY_HARDWARE)
             CHECK(aspace_dirty_mark(space, n * PAGE, PAGE) == ASPACE_OK);
         else
-            CHECK(aspace_fault(space, n * PAGE, ASPACE_W, NULL) == ASPACE_FAULT_SPURIOUS);
+            CHECK(aspace_fault(space, n * PAGE, ASPACE_W, NULL) == ASPACE_FAULT_DONE);
 }
 
 static void harvest(const char *name, enum aspace_dirty_mode mode, struct aspace_dirty_ring *rings)

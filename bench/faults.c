@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* First touches: faults on lazy memory, in order and at random, dense and sparse. */
+#include <aspace/backend.h>
 #include <aspace/object.h>
+#include <aspace/ticket.h>
 
 #include "bench.h"
 
@@ -136,6 +138,41 @@ static void shared(void)
     world_trim();
 }
 
+static enum aspace_fault_result fill_later(const struct aspace_fill *fill, struct aspace_page *page)
+{
+    (void)fill, (void)page;
+    return ASPACE_FAULT_NEEDS_IO;
+}
+
+static void release_page(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned order)
+{
+    (void)ctx, (void)offset;
+    world_free(pa, order);
+}
+
+/* A page that has to be fetched, by one who waits for it: try, and complete with the frame. No I/O and no sleep. */
+static void async(void)
+{
+    static const struct aspace_backend backend = {.name = "later", .fill = fill_later, .release = release_page};
+    struct aspace_ticket ticket = {0};
+    for (unsigned r = 0; r < REPEAT; r++) {
+        struct aspace *space = space_new_4k(ASPACE_FMT_X86_EPT4);
+        struct aspace_map request = request_alloc(ASPACE_KIND_CUSTOM, 0, 256 * MIB);
+        request.backend = &backend;
+        map_or_die(space, &request);
+        double begin = bench_now();
+        for (unsigned i = 0; i < PAGES; i++) {
+            if (aspace_fault_try(space, i * PAGE, ASPACE_W, 0, &ticket, NULL) != ASPACE_FAULT_NEEDS_IO ||
+                aspace_fault_complete(&ticket, world_alloc(0, 0)) != ASPACE_OK)
+                bench_fail("no page arrives");
+        }
+        bench_ns("async_fault_roundtrip", ASPACE_FMT_COUNT, (bench_now() - begin) / PAGES);
+        space_drop(space);
+        world_settle();
+    }
+    world_trim();
+}
+
 void bench_faults(void)
 {
     uint32_t *order = bench_shuffled(PAGES);
@@ -149,6 +186,8 @@ void bench_faults(void)
     bench_free(order);
     if (bench_wanted("shared_fault"))
         shared();
+    if (bench_wanted("async_fault_roundtrip"))
+        async();
     if (bench_wanted("sparse_64g_map_lazy sparse_64g_fault_rand sparse_64g_drop_settled"))
         sparse();
     world_trim();
