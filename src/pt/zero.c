@@ -55,7 +55,7 @@ static int replace(struct op *op, struct zeroed *z, aspace_pa_t frame)
     if (!(z->area->flags & AREA_PRIVATE))
         return ASPACE_E_RETRY; /* something else was mapped there meanwhile */
     if (kind != SLOT_ARMED) {
-        if (pins_exist(op->pt->host) && pins_any(op->pt->host, slot_frame(op->F, op->C, 0, z->e, z->i), 0))
+        if (pins_any(op->pt->host, slot_frame(op->F, op->C, 0, z->e, z->i), 0))
             return ASPACE_E_BUSY;
         z->e = slot_xchg(slot, op_busy(op, 0));
         if (fmt_present(op->F, 0, z->e))

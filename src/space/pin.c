@@ -119,14 +119,14 @@ int aspace_set_mirror(struct aspace *s, const struct aspace_mirror *mirror, void
 
 /* ------------------------------------------------------------------------------------------------------- the calls */
 
-/* INVALID: page n is not pinned, and all before it are no longer. */
-static int drop(struct aspace *s, const aspace_pa_t *pages, uint64_t size)
+/* INVALID: a page is not pinned, and all before it are no longer. */
+static int drop(struct aspace *s, const aspace_pa_t *pages, uint64_t count)
 {
     uint64_t n = 0;
-    while (n < size && pins_drop(s->pt.host, pages[n]) == ASPACE_E_OK)
+    while (n < count && pins_drop(s->pt.host, pages[n]) == ASPACE_E_OK)
         n++;
     seam_add(&s->pinned, 0 - n);
-    return n == size ? ASPACE_E_OK : ASPACE_E_INVALID;
+    return n == count ? ASPACE_E_OK : ASPACE_E_INVALID;
 }
 
 int aspace_pin(struct aspace *s, aspace_va_t va, uint64_t size, uint32_t access, aspace_pa_t *pages)

@@ -893,6 +893,6 @@ static const struct test tests[] = {
     {"dirty_refused", dirty_refused, 0},
     {"dirty_mapped_late", dirty_mapped_late, 0},
     {"dirty_readable", dirty_readable, 0},
-    {"dirty_random", dirty_random, 0},
+    {"dirty_random", dirty_random, NEEDS_FEW},
 };
 const struct suite dirty_suite = SUITE(tests);

@@ -426,12 +426,12 @@ static void s23_truncated_during_io(struct env *env)
 }
 
 static const struct test tests[] = {
-    {"s42_discard_against_write", s42_discard_against_write, DELAYED | NEEDS_FEW},
-    {"s42_discard_of_shared_page", s42_discard_of_shared_page, DELAYED | NEEDS_FEW},
+    {"s42_discard_against_write", s42_discard_against_write, DELAYED | NEEDS_SAMPLE},
+    {"s42_discard_of_shared_page", s42_discard_of_shared_page, DELAYED | NEEDS_SAMPLE},
     {"s42_write_fault_against_discard", s42_write_fault_against_discard, 0},
     {"s49_fork_is_one_cut", s49_fork_is_one_cut, DELAYED},
     {"s46_fork_keeps_late_dirty", s46_fork_keeps_late_dirty, NEEDS_AD},
-    {"s49_write_by_call", s49_write_by_call, DELAYED | NEEDS_FEW},
+    {"s49_write_by_call", s49_write_by_call, DELAYED | NEEDS_SAMPLE},
     {"s23_truncated_during_io", s23_truncated_during_io, 0},
 };
 const struct suite flight_suite = SUITE(tests);

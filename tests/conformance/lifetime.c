@@ -429,7 +429,7 @@ static const struct test tests[] = {
     {"s43_harvest_against_unmap", s43_harvest_against_unmap, NEEDS_AD},
     {"s45_fault_in_detached_table", s45_fault_in_detached_table, 0},
     {"s46_split_keeps_late_dirty", s46_split_keeps_late_dirty, NEEDS_HUGE | NEEDS_AD},
-    {"s46_collapse_under_access", s46_collapse_under_access, NEEDS_HUGE | NEEDS_FEW | DELAYED},
+    {"s46_collapse_under_access", s46_collapse_under_access, NEEDS_HUGE | NEEDS_SAMPLE | DELAYED},
     {"s48_bounded_without_quiescence", s48_bounded_without_quiescence, 0},
     {"s48_back_pressure_ends", s48_back_pressure_ends, NEEDS_FEW},
 };

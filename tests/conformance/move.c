@@ -547,7 +547,7 @@ static void move_doorbells(struct env *env)
 }
 
 static const struct test tests[] = {
-    {"move_kinds", move_kinds, 0},
+    {"move_kinds", move_kinds, NEEDS_FEW},
     {"move_refused", move_refused, 0},
     {"move_within_one", move_within_one, 0},
     {"move_large", move_large, NEEDS_HUGE},
@@ -557,7 +557,7 @@ static const struct test tests[] = {
     {"move_markers", move_markers, 0},
     {"move_many_areas", move_many_areas, 0},
     {"move_reaches_cpus", move_reaches_cpus, 0},
-    {"move_in_flight", move_in_flight, NEEDS_FEW | DELAYED},
+    {"move_in_flight", move_in_flight, NEEDS_SAMPLE | DELAYED},
     {"move_keeps_used", move_keeps_used, 0},
     {"move_custom", move_custom, 0},
     {"move_doorbells", move_doorbells, 0},

@@ -834,7 +834,7 @@ static const struct test tests[] = {
     {"object_refused", refused, 0},
     {"object_past_the_end", past_the_end, 0},
     {"object_truncated", truncated, 0},
-    {"object_truncated_without_memory", truncated_without_memory, 0},
+    {"object_truncated_without_memory", truncated_without_memory, NEEDS_FEW},
     {"object_evicted", evicted, 0},
     {"object_dirty_told", dirty_told, 0},
     {"object_cleaned", cleaned, 0},

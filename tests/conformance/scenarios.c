@@ -751,7 +751,7 @@ static const struct test tests[] = {
     {"s09_reads_back", s09_reads_back, 0},
     {"s10_limit_of_random_layouts", s10_limit_of_random_layouts, 0},
     {"s11_copies", s11_copies, 0},
-    {"s14_destroy_at_any_point", s14_destroy_at_any_point, NEEDS_FEW},
+    {"s14_destroy_at_any_point", s14_destroy_at_any_point, NEEDS_SAMPLE},
     {"s40_frame_waits_for_flush", s40_frame_waits_for_flush, DELAYED},
     {"s40_table_waits_for_flush", s40_table_waits_for_flush, DELAYED},
     {"s40_inactive_cpu_catches_up", s40_inactive_cpu_catches_up, 0},

@@ -220,6 +220,12 @@ static bool fits(const struct operation *operation, const struct setting *in)
            !(in == &shared_setting && operation->needs & OPERATION_REACHES);
 }
 
+static uint32_t variants_for(const struct operation *operation, const struct setting *in)
+{
+    return (in == &logged_setting ? NEEDS_PLAIN : NEEDS_FEW) |
+           (in && operation->needs & OPERATION_LONG ? NEEDS_SAMPLE : 0);
+}
+
 /* A test for each of the operations. */
 static void add(const struct operation *operation, size_t count, const struct setting *in)
 {
@@ -233,8 +239,8 @@ static void add(const struct operation *operation, size_t count, const struct se
         }
         snprintf(all.names[n], sizeof(all.names[n]), "inject_%s%s%s", in ? in->name : "", in ? "_" : "",
                  operation->name);
-        all.tests[n] = (struct test){all.names[n], inject_operation,
-                                     (operation->needs & 0xffff) | (in == &logged_setting ? NEEDS_PLAIN : NEEDS_FEW)};
+        all.tests[n] =
+            (struct test){all.names[n], inject_operation, (operation->needs & 0xffff) | variants_for(operation, in)};
         all.operations[n] = operation;
         all.settings[n] = in;
     }

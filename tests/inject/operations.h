@@ -14,6 +14,7 @@ enum {
     OPERATION_SURE = 1u << 17,    /* succeeds without memory, too */
     OPERATION_LOGS = 1u << 18,    /* begins a dirty log of its own */
     OPERATION_REACHES = 1u << 19, /* every space that maps the same object */
+    OPERATION_LONG = 1u << 20,    /* allocates so much that with something beside it a sample of formats is enough */
 };
 
 struct operation {

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Random operations against the model, with an audit after each, for every format. On failure: the seed, and the
- * shortest list of operations that was found to fail. Owns the comparison and the search; steps.c has the operations.
+ * Random operations against the model, with an audit after each, for every format. Owns the comparison; steps.c has the
+ * operations, and sequence.h tells what happens on failure.
  */
 #include "model.h"
+#include "../sequence.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { STEPS = 10000, STEPS_SPECIAL = 400, FULL_EVERY = 16, SHRINK_STEPS = 60000 };
@@ -157,14 +156,7 @@ static void compare_cpus(struct model *m)
 
 /* ---------------------------------------------------------------------------------------------------- one whole run */
 
-static struct {
-    uint64_t seed;
-    unsigned *steps; /* numbers of the steps to take, in order */
-    unsigned count;
-    unsigned at; /* the one at hand */
-    bool print;
-    struct model model;
-} session;
+static struct model model;
 
 /* For real formats a window over a border of the tables two levels up, with two large pages in it; all of the toy. */
 static void place_window(struct model *m, struct env *env)
@@ -186,7 +178,7 @@ static void place_window(struct model *m, struct env *env)
 
 static void begin(struct env *env)
 {
-    struct model *m = &session.model;
+    struct model *m = &model;
 
     memset(m, 0, sizeof(*m));
     m->env = env;
@@ -199,113 +191,47 @@ static void begin(struct env *env)
     cpu_enter(env, 2);
 }
 
-static void run_steps(struct env *env)
+static void take(struct env *env, unsigned number)
 {
-    struct model *m = &session.model;
+    (void)env;
+    model.random = harness_seed() * UINT64_C(0x2545f4914f6cdd1d) + number;
+    random_next(&model.random);
+    model_step(&model);
+}
 
-    begin(env);
-    for (session.at = 0; session.at < session.count; session.at++) {
-        m->random = session.seed * UINT64_C(0x2545f4914f6cdd1d) + session.steps[session.at];
-        random_next(&m->random);
-        model_step(m);
-        if (session.print) {
-            fprintf(stderr, "  %6u %s\n", session.steps[session.at], m->text);
-        }
-        audit(env);
-        compare_cpus(m);
-        if (session.at % FULL_EVERY == 0) {
-            model_compare(m, 0, m->pages);
-            model_compare_areas(m);
-        }
+static void compare_all(void)
+{
+    model_compare(&model, 0, model.pages);
+    model_compare_areas(&model);
+}
+
+static void check(struct env *env, unsigned taken)
+{
+    audit(env);
+    compare_cpus(&model);
+    if (taken % FULL_EVERY == 0) {
+        compare_all();
     }
-    session.at = session.count ? session.count - 1 : 0;
-    model_compare(m, 0, m->pages);
-    model_compare_areas(m);
+}
+
+static void finish(struct env *env)
+{
+    compare_all();
     CHECK_OK(aspace_clear(env->space));
-    aspace_frame_release(&m->device);
+    aspace_frame_release(&model.device);
     destroy(env);
 }
 
-/* --------------------------------------------------------------------------------------------- the shortest failure */
-
-static void remove_steps(unsigned first, unsigned n)
+static const char *text(void)
 {
-    memmove(&session.steps[first], &session.steps[first + n], (session.count - first - n) * sizeof(session.steps[0]));
-    session.count -= n;
-}
-
-/* The place in the source that a reason begins with: another one is another failure. */
-static bool same_place(const char *a, const char *b)
-{
-    const char *text = strstr(a, ": ");
-    size_t n = text ? (size_t)(text - a) : strlen(a);
-
-    return strncmp(a, b, n) == 0;
-}
-
-/* Leave out ever smaller pieces for as long as what is left still fails in the same place. */
-static void shrink(struct env *env, unsigned *spare, const char *reason)
-{
-    uint64_t budget = SHRINK_STEPS;
-
-    session.count = session.at + 1;
-    for (unsigned piece = session.count / 2; piece >= 1; piece /= 2) {
-        for (unsigned first = 0; first + piece <= session.count && budget > session.count;) {
-            unsigned before = session.count;
-            memcpy(spare, session.steps, before * sizeof(spare[0]));
-            remove_steps(first, piece);
-            budget -= session.count;
-            restart(env);
-            if (test_attempt(env, run_steps) && same_place(reason, test_reason())) {
-                session.count = session.at + 1;
-            } else {
-                memcpy(session.steps, spare, before * sizeof(spare[0]));
-                session.count = before;
-                first += piece;
-            }
-        }
-    }
-}
-
-static void report(struct env *env, const char *first_reason)
-{
-    unsigned *spare = malloc(session.count * sizeof(unsigned));
-
-    fprintf(stderr, "model/%s: seed %llu, step %u: %s\n", env->variant->name, (unsigned long long)session.seed,
-            session.steps[session.at], first_reason);
-    if (!spare) {
-        return;
-    }
-    shrink(env, spare, first_reason);
-    free(spare);
-    fprintf(stderr, "  %u operations are enough:\n", session.count);
-    session.print = true;
-    restart(env);
-    (void)test_attempt(env, run_steps);
-    session.print = false;
-    fprintf(stderr, "  %6u %s  <- %s\n", session.steps[session.at], session.model.text, test_reason());
+    return model.text;
 }
 
 static void model_random(struct env *env)
 {
-    char reason[400];
-    uint64_t steps = harness_count(strchr(env->variant->name, '+') ? STEPS_SPECIAL : STEPS);
+    static const struct sequence sequence = {"model", SHRINK_STEPS, begin, take, check, finish, text};
 
-    session.seed = harness_seed();
-    session.count = (unsigned)steps;
-    session.steps = malloc(steps * sizeof(session.steps[0]));
-    CHECK(session.steps != NULL);
-    for (unsigned i = 0; i < session.count; i++) {
-        session.steps[i] = i;
-    }
-    bool failed = test_attempt(env, run_steps);
-    if (failed) {
-        snprintf(reason, sizeof(reason), "%s", test_reason());
-        report(env, reason);
-        free(session.steps);
-        test_fail(__FILE__, __LINE__, "seed %llu: %s", (unsigned long long)session.seed, reason);
-    }
-    free(session.steps);
+    sequence_run(env, &sequence, strchr(env->variant->name, '+') ? STEPS_SPECIAL : STEPS);
 }
 
 static const struct test tests[] = {{"model", model_random, SLOW}};

@@ -100,10 +100,10 @@ static void run_one(void)
     now.pair->finish();
 }
 
-/* Each place of the first, and at each some of the second, others each time; 0: none, it runs to its end. */
-unsigned baton_run(const struct baton_pair *pair, unsigned places)
+/* Place 0 of the second: it is not interrupted. */
+unsigned baton_run(const struct baton_pair *pair, unsigned every, unsigned places)
 {
-    unsigned n = 0, step = 1;
+    unsigned n = 0, step = every;
 
     now.pair = pair;
     for (now.at[0] = 1;; now.at[0]++) {

@@ -20,9 +20,9 @@ struct baton_pair {
 void baton_open(void);
 void baton_close(void);
 
-/* All schedules of the pair; of the second's places about so many for each of the first's, others each time, 0: all of
- * them. Returns how many schedules there were. */
-unsigned baton_run(const struct baton_pair *pair, unsigned places);
+/* The schedules of the pair. For each place of the first, those of the second that are `every` apart, others each time;
+ * if `places` is not 0, so far apart that about so many are looked at. Returns how many schedules there were. */
+unsigned baton_run(const struct baton_pair *pair, unsigned every, unsigned places);
 
 /* The schedule that is running: its pair, and where each was interrupted. */
 struct baton_place {

@@ -604,7 +604,7 @@ static unsigned run_all(enum aspace_format format, uint32_t features, unsigned p
     for (unsigned i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
         bool hardware = pairs[i].prepare == prepare_hardware_log;
         if (strstr(pairs[i].name, only) && (!hardware || features & ASPACE_FEAT_AD)) {
-            unsigned schedules = baton_run(&pairs[i], places);
+            unsigned schedules = baton_run(&pairs[i], 1, places);
             printf("%s: %s: %u schedules\n", aspace_format_name(format), pairs[i].name, schedules);
             n += schedules;
         }

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Two operations that concern one ticket, each by a CPU of its own, in every order with two switches: the first is
- * interrupted at each access to shared memory, the second then runs to each of its own, or to its end, the first goes
- * on, and the rest follows. Who has to wait for the other lets him go on. Two threads hand a baton to each other, so a
- * failure is found again.
+ * Two operations that concern one ticket, each by a CPU of its own, in every order with two switches (baton.h). Owns
+ * these situations; must not know src/.
  */
+#include "race/baton.h"
 #include "race/race.h"
 
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +14,7 @@
 #include <aspace/backend.h>
 #include <aspace/ticket.h>
 
-enum { ACTORS = 2, TICKETS = 3, PAGES = 4, VERSIONS = 8, IDLE_ROUNDS = 100000 };
+enum { ACTORS = 2, TICKETS = 3, PAGES = 4, VERSIONS = 8 };
 #define BASE (64 * RACE_BIG)
 
 void (*race_hook)(void);
@@ -35,10 +33,6 @@ struct actor {
 static struct {
     const struct actor *actor[ACTORS];
     bool waiting; /* a second and a third ticket wait for the first from the beginning */
-    unsigned at[ACTORS], points[ACTORS];
-    bool switched[ACTORS], finished[ACTORS];
-    unsigned spins;
-    sem_t baton[ACTORS], over;
 
     struct aspace *space;
     struct aspace_ticket ticket[TICKETS];
@@ -50,64 +44,16 @@ static struct {
     bool done;           /* complete was OK */
 } now;
 
-static _Thread_local unsigned me;
-
 static void check(bool ok, const char *what, int line)
 {
     if (!ok) {
-        race_hook = race_waits = NULL;
-        race_fail(NULL, __FILE__, line, "%s (%s at %u, %s at %u%s)", what, now.actor[0]->name, now.at[0],
-                  now.actor[1]->name, now.at[1], now.waiting ? ", others wait" : "");
+        struct baton_place where = baton_where();
+        baton_stop();
+        race_fail(NULL, __FILE__, line, "%s (%s at %u, %s at %u%s)", what, now.actor[0]->name, where.at[0],
+                  now.actor[1]->name, where.at[1], now.waiting ? ", others wait" : "");
     }
 }
 #define CHECK(condition) check((condition), #condition, __LINE__)
-
-/* ----------------------------------------------------------------------------------------------------- the schedule */
-
-static void pass_baton(void)
-{
-    sem_post(&now.baton[1 - me]);
-    while (sem_wait(&now.baton[me])) {}
-}
-
-static void at_point(void)
-{
-    if (++now.points[me] == now.at[me] && !now.switched[me]) {
-        now.switched[me] = true;
-        if (!now.finished[1 - me]) {
-            pass_baton();
-        }
-    }
-}
-
-static void at_wait(void)
-{
-    CHECK(++now.spins < IDLE_ROUNDS);
-    if (!now.finished[1 - me]) {
-        pass_baton();
-    }
-}
-
-static void play(void)
-{
-    now.actor[me]->run();
-    now.finished[me] = true;
-}
-
-static void *second(void *arg)
-{
-    (void)arg;
-    me = 1;
-    aspace_linux_set_cpu(1);
-    for (;;) {
-        while (sem_wait(&now.baton[1])) {}
-        if (!now.actor[1]) {
-            return NULL;
-        }
-        play();
-        sem_post(now.finished[0] ? &now.over : &now.baton[0]);
-    }
-}
 
 /* ------------------------------------------------------------------------------------------------------- the object */
 
@@ -315,7 +261,7 @@ static void prepare(void)
     CHECK(aspace_create(now.space, race.host, &c) == ASPACE_OK);
     memset(now.ticket, 0, sizeof(now.ticket));
     memset(now.wakes, 0, sizeof(now.wakes));
-    now.took_effect = now.cancels = now.released = now.spins = 0;
+    now.took_effect = now.cancels = now.released = 0;
     now.version = 1;
     now.stale = 0;
     now.done = false;
@@ -329,10 +275,6 @@ static void prepare(void)
         }
     }
     now.fetched = fetch();
-    for (unsigned n = 0; n < ACTORS; n++) {
-        now.points[n] = 0;
-        now.switched[n] = now.finished[n] = false;
-    }
 }
 
 /* What an operation took away is not there with the contents that it had, and write access only where the area has. */
@@ -400,43 +342,7 @@ static void finish(void)
     CHECK(a.data == race.device_frames && arena_violations(&race.machine.arena) == 0);
 }
 
-static void run_one(void)
-{
-    prepare();
-    me = 0;
-    race_hook = at_point;
-    race_waits = at_wait;
-    play();
-    if (!now.finished[1]) {
-        sem_post(&now.baton[1]);
-        while (sem_wait(&now.over)) {}
-    }
-    race_hook = race_waits = NULL;
-    finish();
-}
-
-static unsigned every = 4;
-
-/* Each place of the first, and at each some places of the second, others each time; 0: none, it runs to its end. */
-static unsigned run_pair(void)
-{
-    unsigned n = 0;
-
-    for (now.at[0] = 1;; now.at[0]++) {
-        for (now.at[1] = 0;; now.at[1] += now.at[1] ? every : 1 + now.at[0] % every) {
-            run_one();
-            n++;
-            if (!now.switched[0]) {
-                return n;
-            }
-            if (now.at[1] && !now.switched[1]) {
-                break;
-            }
-        }
-    }
-}
-
-static unsigned run_all(enum aspace_format format)
+static unsigned run_all(enum aspace_format format, unsigned every)
 {
     struct race_options o = {.format = format, .cpus = 3, .seed = 1, .memory = UINT64_C(64) << 20};
     unsigned n = 0;
@@ -445,6 +351,7 @@ static unsigned run_all(enum aspace_format format)
     race.hal.wake = wake;
     now.space = aligned_alloc(ASPACE_CACHE_LINE, aspace_bytes(race.host));
     CHECK(now.space != NULL);
+    baton_open();
     for (unsigned a = 0; a < sizeof(enders) / sizeof(enders[0]); a++) {
         for (unsigned b = 0; b < sizeof(others) / sizeof(others[0]); b++) {
             now.actor[0] = &enders[a];
@@ -456,11 +363,13 @@ static unsigned run_all(enum aspace_format format)
             for (unsigned w = 0; w < 2; w++) {
                 now.waiting = w && enders[a].run != do_try_second;
                 if (now.waiting == w) {
-                    n += run_pair();
+                    struct baton_pair pair = {enders[a].name, prepare, {enders[a].run, others[b].run}, finish};
+                    n += baton_run(&pair, every, 0);
                 }
             }
         }
     }
+    baton_close();
     free(now.space);
     race_close(&race);
     return n;
@@ -469,23 +378,14 @@ static unsigned run_all(enum aspace_format format)
 /* An argument: look at every place of the second that is a multiple of this apart; 1: at all. */
 int main(int argc, char **argv)
 {
-    pthread_t thread;
+    unsigned every = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 4;
 
-    if (argc > 1 && (every = (unsigned)strtoul(argv[1], NULL, 10)) == 0) {
+    if (!every) {
         fprintf(stderr, "tickets: %s is no number\n", argv[1]);
         return 2;
     }
     alarm(600);
-    sem_init(&now.baton[0], 0, 0);
-    sem_init(&now.baton[1], 0, 0);
-    sem_init(&now.over, 0, 0);
-    if (pthread_create(&thread, NULL, second, NULL)) {
-        return 1;
-    }
-    printf("x86-ept4: %u schedules\n", run_all(ASPACE_FMT_X86_EPT4));
-    now.actor[1] = NULL;
-    sem_post(&now.baton[1]);
-    pthread_join(thread, NULL);
+    printf("x86-ept4: %u schedules\n", run_all(ASPACE_FMT_X86_EPT4, every));
     printf("1 passed, 0 failed\n");
     return 0;
 }
