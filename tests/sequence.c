@@ -5,6 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SLOWER = 5 };
+#elif defined(__has_feature)
+enum { SLOWER = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ? 5 : 1 };
+#else
+enum { SLOWER = 1 };
+#endif
+
 static struct {
     const struct sequence *sequence;
     unsigned *steps; /* numbers of the steps to take, in order */
@@ -92,7 +100,7 @@ void sequence_run(struct env *env, const struct sequence *sequence, unsigned cou
     char reason[400];
 
     session.sequence = sequence;
-    session.count = (unsigned)harness_count(count);
+    session.count = (unsigned)harness_count(count / SLOWER);
     session.steps = malloc(session.count * sizeof(session.steps[0]));
     CHECK(session.steps != NULL);
     for (unsigned i = 0; i < session.count; i++) {

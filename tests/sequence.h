@@ -18,7 +18,7 @@ struct sequence {
     const char *(*text)(void);                      /* the step at hand, for a person */
 };
 
-/* As many steps as --count says, or this many. */
+/* As many steps as --count says; or this many, fewer under a sanitizer, which makes each several times as long. */
 void sequence_run(struct env *env, const struct sequence *sequence, unsigned count);
 
 #endif

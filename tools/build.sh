@@ -27,8 +27,12 @@ aarch64 | riscv64) set -- "$name-linux-gnu-gcc" Debug "" "$@" ;;
 *) usage ;;
 esac
 compiler=$1 type=$2 sanitize=$3
+shift 3
 # Sanitizers make gcc warn of its own code, and macros in each other of shadows; the plain builds judge the warnings.
 werror=ON
+# A report needs functions and lines; where variables are takes these compilers half of their time.
+debug=-g
+[ -z "$sanitize" ] || debug=-g1
 # What a checker of threads has to see of the accesses that are meant to race; Helgrind in all files.
 seams='' first=''
 case $name in
@@ -36,7 +40,6 @@ case $name in
 *-helgrind) seams='"race/seam_helgrind.h"' first=" -include \"$PWD/tests/race/atomics_helgrind.h\"" ;;
 esac
 [ -z "$sanitize$first" ] || werror=OFF
-shift 3
 
 command -v cmake >/dev/null || { echo "build: cmake is not installed" >&2; exit 2; }
 command -v "$compiler" >/dev/null || { echo "build: $compiler is not installed" >&2; exit 2; }
@@ -52,7 +55,7 @@ if [ ! -f "$dir/CMakeCache.txt" ]; then
     if command -v ninja >/dev/null; then generator=Ninja; fi
     # shellcheck disable=SC2086
     cmake -S . -B "$dir" -G "$generator" -DCMAKE_C_COMPILER="$compiler" -DCMAKE_BUILD_TYPE="$type" \
-        -DCMAKE_C_FLAGS_DEBUG="-g -O1$first" -DCMAKE_C_FLAGS_RELEASE='-O2' -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
+        -DCMAKE_C_FLAGS_DEBUG="$debug -O1$first" -DCMAKE_C_FLAGS_RELEASE='-O2' -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
         -DASPACE_SANITIZE="$sanitize" -DASPACE_WERROR="$werror" -DASPACE_SEAM_HEADER="$seams" $cross >"$dir/configure.log" 2>&1 || {
         rm -f "$dir/CMakeCache.txt"
         cat "$dir/configure.log" >&2

@@ -9,15 +9,7 @@
 #include "../sequence.h"
 #include "family.h"
 
-/* Ten seconds for all variants; sanitizers make each step several times as long. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#define SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
-#else
-#define SANITIZED 0
-#endif
-enum { STEPS = SANITIZED ? 1000 : 7000, SHRINK_STEPS = 400000 };
+enum { STEPS = 7000, SHRINK_STEPS = 400000 };
 
 static struct family family;
 

@@ -52,11 +52,8 @@ build_objects() {
     shift
     rm -rf "$directory"
     mkdir -p "$directory"
-    list=$(cat)
-    for file in $list; do
-        object=$directory/$(printf '%s' "${file%.c}" | tr / _).o
-        "$@" -c "$file" -o "$object" || return 1
-    done
+    sed 's|\(.*\)\.c$|& \1|; :again; s|\( .*\)/|\1_|; t again; s|\(.*\) \(.*\)|-c \1 -o '"$directory"'/\2.o|' |
+        xargs -L 1 -P "$(nproc)" "$@"
 }
 
 # The folder of the headers that a freestanding compiler brings along. GCC names a file it does not have as it was given.

@@ -1,36 +1,42 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # Shows that the tests with threads can fail: each mistake below is made in the embedder's part (an option of the stress
-# program) or in a copy of one file of the library, and the program named has to find it. Prints a line a mistake; the
-# last line counts. Needs the configurations gcc, clang-tsan and gcc-helgrind (tools/build.sh). ONLY=part of a name makes
-# only those mistakes.
+# program) or in a copy of one file of the library, and the program named has to find it. Prints a line a mistake, as many
+# at a time as there are processors; the last line counts. Needs the configurations gcc, clang-tsan and gcc-helgrind
+# (tools/build.sh). ONLY=part of a name makes only those mistakes.
+#
+# usage: mistakes.sh [--one NAME]
 set -eu
 cd "$(dirname "$0")/../.."
 
 dir=build/race-mistakes
 mkdir -p "$dir"
-passed=0 failed=0
 
-left_out() { # left_out NAME
-    case $1 in *"${ONLY-}"*) return 1 ;; esac
-}
+if [ "${1-}" != --one ]; then
+    names=$(sed -n 's/^\(library\|embedder\) \([a-z-]*\).*/\2/p' tests/race/mistakes.sh | grep -Fe "${ONLY-}") ||
+        { echo "mistakes: ONLY=${ONLY-} is the name of none" >&2; exit 2; }
+    echo "$names" | xargs -P "$(nproc)" -I '{}' tests/race/mistakes.sh --one '{}' | tee "$dir/verdicts"
+    passed=$(grep -c ': found$' "$dir/verdicts" || true) failed=$(grep -vc ': found$' "$dir/verdicts" || true)
+    [ $((passed + failed)) -eq "$(echo "$names" | wc -l)" ] || failed=$((failed + 1))
+    echo "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+    exit
+fi
+one=$2
 
 verdict() { # verdict NAME STATUS
     if [ "$2" -eq 0 ]; then
         echo "$1: NOT found"
-        failed=$((failed + 1))
     elif [ "$2" -ge 124 ] && [ "$2" -ne 134 ] && [ "$2" -ne 135 ] && [ "$2" -ne 139 ]; then
         echo "$1: status $2, which says nothing"
-        failed=$((failed + 1))
     else
         echo "$1: found"
-        passed=$((passed + 1))
     fi
 }
 
 # In the embedder's part.
 embedder() { # embedder MISTAKE
-    if left_out "$1"; then return; fi
+    [ "$1" = "$one" ] || return 0
     status=0
     timeout 200 build/gcc/tests/race/stress --seconds 60 --mistake "$1" >"$dir/$1.log" 2>&1 || status=$?
     verdict "$1" "$status"
@@ -40,11 +46,10 @@ embedder() { # embedder MISTAKE
 library() { # library NAME CONFIGURATION PROGRAM FILE SCRIPT [ARGUMENT...]
     name=$1 configuration=$2 program=$3 file=$4 script=$5
     shift 5
-    if left_out "$name"; then return; fi
+    [ "$name" = "$one" ] || return 0
     sed -e "$script" "$file" >"$dir/$name.c"
     if cmp -s "$file" "$dir/$name.c"; then
         echo "$name: $file is not what this script takes it for"
-        failed=$((failed + 1))
         return
     fi
     build=build/$configuration compiler=gcc flags='' seams='' checker=''
@@ -162,7 +167,3 @@ library helgrind-map-published-relaxed gcc-helgrind race/stress src/pt/commit_ma
     's/slot_publish(slots + k, first + k \* step)/slot_store(slots + k, first + k * step)/' --seconds 100 --only x86-ept4
 library helgrind-segments-plain gcc-helgrind race/stress src/pt/node.c \
     's/^    seam_store(&to->lo, from.lo);$/    to->lo = from.lo;/' --seconds 100 --only x86-ept4
-
-[ $((passed + failed)) -gt 0 ] || { echo "mistakes: ONLY=${ONLY-} is the name of none" >&2; exit 2; }
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,7 +54,7 @@ static double now(void)
 
 /* ------------------------------------------------------------------------------------------------------ the threads */
 
-enum { STEPS_IN_ROUND = 1000 };
+enum { STEPS_IN_ROUND = 1000, HANG_SECONDS = 40 };
 
 static void toggle(struct race_cpu *cpu)
 {
@@ -98,16 +99,51 @@ static void body(struct race_cpu *cpu)
 }
 
 /* A run that hangs says where each thread was. */
-static void on_alarm(int number)
+static void hung(const char *how)
 {
-    (void)number;
     for (unsigned id = 0; id < race.options.cpus; id++) {
         const struct race_cpu *cpu = &race.cpu[id];
         printf("  cpu %u, step %llu: %s\n", id, (unsigned long long)cpu->step, cpu->doing ? cpu->doing : "-");
     }
-    printf("FAILED not finished in time\n0 passed, 1 failed\n");
+    printf("FAILED %s\n0 passed, 1 failed\n", how);
     fflush(stdout);
     _exit(1);
+}
+
+static void on_alarm(int number)
+{
+    (void)number;
+    hung("not finished in time");
+}
+
+static uint64_t steps_taken(void)
+{
+    uint64_t steps = 0;
+
+    for (unsigned id = 0; id < race.options.cpus; id++) {
+        steps += race.cpu[id].step;
+    }
+    return steps;
+}
+
+/* By the processor time of all threads: a machine that is busy with something else is not taken for a hang. */
+static void on_profile(int number)
+{
+    static uint64_t before;
+    uint64_t steps = steps_taken();
+
+    (void)number;
+    if (steps == before) {
+        hung("no step was done for long");
+    }
+    before = steps;
+}
+
+static void watch(time_t seconds)
+{
+    struct itimerval limit = {.it_interval = {.tv_sec = seconds}, .it_value = {.tv_sec = seconds}};
+
+    setitimer(ITIMER_PROF, &limit, NULL);
 }
 
 /* ------------------------------------------------------------------------------------------------------- the report */
@@ -127,11 +163,10 @@ static void print_counts(const char *title, const char *(*name)(unsigned op), un
 
 static void report(const char *name, double seconds)
 {
-    uint64_t steps = 0, retries = 0;
+    uint64_t steps = steps_taken(), retries = 0;
     struct sim_counts c;
 
     for (unsigned id = 0; id < race.options.cpus; id++) {
-        steps += race.cpu[id].step;
         retries += race.cpu[id].retries;
     }
     sim_counts_read(&race.machine.sim, &c);
@@ -159,11 +194,13 @@ static void run(unsigned k, double seconds, const struct race_smr *hooks)
     double begin = now();
 
     alarm((unsigned)(seconds * 8) + 240);
+    watch(HANG_SECONDS);
     deadline = begin + seconds;
     race_open(&race, &o);
     race_run(&race, body);
     report(configurations[k].name, now() - begin);
     race_close(&race);
+    watch(0);
     alarm(0);
 }
 
@@ -259,6 +296,7 @@ int race_main(int argc, char **argv, const struct race_smr *hooks)
         return 2;
     }
     signal(SIGALRM, on_alarm);
+    signal(SIGPROF, on_profile);
     printf("seed %llu%s%s\n", (unsigned long long)options.seed, hooks ? ", read sections of " : "",
            hooks ? hooks->name : "");
     for (unsigned k = 0; k < CONFIGURATIONS; k++) {
