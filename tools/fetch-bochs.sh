@@ -19,7 +19,7 @@ name=bochs
 
 [ ! -s "$dir/version" ] || exit 0
 [ "$(uname -m)" = x86_64 ] || die "there are packages for x86-64 only, this is $(uname -m)"
-beside bochs trixie
+beside amd64:trixie
 # With everything it depends on: what of that is linked to shows only when it is there.
 beside_apt install -y --no-install-recommends --download-only bochs || die "cannot download bochs, see $log"
 all=$apt/unpacked
@@ -27,7 +27,7 @@ rm -rf "$all" "$dir"
 mkdir -p "$all" "$dir/lib" "$dir/plugins" "$dir/bios"
 for package in "$apt"/cache/archives/*.deb; do
     dpkg-deb --fsys-tarfile "$package" | tar -C "$all" -x -f - ./usr/bin ./usr/lib ./usr/lib64 ./usr/share/bochs \
-        >>"$log" 2>&1 || true # few have all of these
+        ./usr/share/vgabios >>"$log" 2>&1 || true # few have all of these
 done
 libraries=$all/usr/lib/x86_64-linux-gnu
 loader=$all/usr/lib64/ld-linux-x86-64.so.2

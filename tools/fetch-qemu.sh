@@ -19,7 +19,7 @@ name=qemu
 # shellcheck disable=SC1091
 suite=$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-}")
 [ "$suite" = bookworm ] || die "there is a backport for Debian bookworm only, this is ${suite:-something else}"
-beside qemu "$suite-backports"
+beside "amd64:$suite-backports"
 mkdir -p "$dir"
 packages="qemu-system-x86 qemu-system-arm qemu-system-misc qemu-system-riscv qemu-system-common qemu-system-data seabios"
 (
