@@ -6,16 +6,16 @@
  * Abstracted: one page in a leaf table that stays until destroy. What the object has for the page changes with each
  * operation that takes the page away: `version`; a fetch takes the version of some instant. The section in which a
  * table is reached is left out, but for `settle`. A fault that gives up, or was told to look again, does so at most
- * once. To wake is to change the state that the owner waits for.
+ * once, and so does a complete that a fork is in the way of. To wake is to change the state that the owner waits for.
  *
  * Follows: `owner`: aspace_fault_try, _complete, _fail, _cancel (src/space/ticket.c), arm, enter_list, install, fill,
- * end, promote, dismiss. `canceller`: aspace_fault_cancel of another's ticket. `remap`, `discard`: pt_unmap and pt_map,
+ * end, promote, dismiss, lead_on. `canceller`: aspace_fault_cancel of another's ticket. `remap`, `discard`: pt_unmap and pt_map,
  * pt_discard with pt_revoke (src/pt/range.c). `fault`: T1, where the page is at hand. `closer`: ticket_close,
  * ticket_settle, aspace_destroy_step, space_unpin (space.c).
  *
  * Checked: what is installed has the version of that instant; one ticket that is not stale leads; each ticket ends
- * once; the library touches no ticket that its owner has back, no table after destroy, and nothing of a space that was
- * released; whoever waits is woken.
+ * once; the library touches no ticket that its owner has back, which it has when complete or cancel has answered, no
+ * table after destroy, and nothing of a space that was released; whoever waits is woken.
  *
  *   clean   -                     two tickets, one of them cancelled by somebody, discard
  *   clean   -DREMAP               the same, unmap and map
@@ -33,10 +33,12 @@
  *   stuck   -DNO_PROMOTE          a leader that gives up hands over to nobody
  *   stuck   -DNO_WAKE             a leader that is done wakes nobody
  *   stuck   -DJOIN_STALE          a ticket waits for a leader that is stale
+ *   assert  -DCLAIM_NO_WAIT       who finds a ticket being ended answers before that is over
  *   assert  -DCANCEL_BLIND        who cancels takes a ticket that waited a moment ago for one that waits
  *   assert  -DIDLE_EARLY          a ticket is made idle before it is out of the list
  *   assert  -DCLOSE -DNO_PIN      a ticket does not pin the space
  *   assert  -DCLOSE -DNO_SETTLE   destroy does not wait for completions
+ *   assert  -DCLOSE -DLEAD_ON_UNLOCKED  a ticket leads on before the list's lock is held
  *   stuck   -DCLOSE -DNO_DISMISS  those who wait are not woken by close
  */
 #define EMPTY 0
@@ -244,30 +246,64 @@ inline end(me, fetched, open, x, ok)
     unpin()
 }
 
+/* Leading, or in the other state; if somebody else is ending it, when that is over. */
+inline claim_end(me, other, ok)
+{
+    do
+    :: claim(me, LEADING, ok);
+        if
+        :: !ok && other != LEADING ->
+#ifdef CANCEL_BLIND
+            ok = (t[me].state == other);
+            if
+            :: ok -> t[me].state = ENDING
+            :: else
+            fi
+#else
+            claim(me, other, ok)
+#endif
+        :: else
+        fi;
+        if
+        :: ok -> break
+        :: else
+        fi;
+#ifdef CLAIM_NO_WAIT
+        break
+#else
+        atomic {
+            t[me].state != ENDING;
+            if
+            :: t[me].state == LEADING || t[me].state == other
+            :: else -> break
+            fi
+        }
+#endif
+    od
+}
+
 inline cancel(me, x, ok)
 {
-    claim(me, LEADING, ok);
-    if
-    :: !ok ->
-#ifdef CANCEL_BLIND
-        ok = (t[me].state == WAITING);
-        if
-        :: ok -> t[me].state = ENDING
-        :: else
-        fi
-#else
-        claim(me, WAITING, ok);
-        if
-        :: !ok -> claim(me, LEADING, ok)
-        :: else
-        fi
-#endif
-    :: else
-    fi;
+    claim_end(me, WAITING, ok);
     if
     :: ok -> end(me, false, false, x, ok)
     :: else
     fi
+}
+
+inline lead_on(me)
+{
+#ifdef LEAD_ON_UNLOCKED
+    t[me].state = LEADING;
+    LOCK_LIST;
+    completing--;
+    UNLOCK_LIST
+#else
+    SECTION;
+    completing--;
+    t[me].state = LEADING
+    SECTION_END
+#endif
 }
 
 inline install(me)
@@ -302,9 +338,9 @@ inline install(me)
     atomic { assert(!destroyed); stale = false; node_lock = 0 }
 }
 
-inline complete(me, x, ok, open)
+inline complete(me, x, ok, open, retried, leads_on)
 {
-    claim(me, LEADING, ok);
+    claim_end(me, LEADING, ok);
     if
     :: ok ->
         SECTION;
@@ -315,10 +351,14 @@ inline complete(me, x, ok, open)
         fi
         SECTION_END;
         if
-        :: open -> install(me)
-        :: else
+        :: open && !retried -> retried = true; leads_on = true; lead_on(me) /* a fork is in the way */
+        :: true ->
+            if
+            :: open -> install(me)
+            :: else
+            fi;
+            end(me, true, open, x, ok)
         fi;
-        end(me, true, open, x, ok);
         open = false
     :: else
     fi
@@ -327,7 +367,7 @@ inline complete(me, x, ok, open)
 proctype owner(byte me)
 {
     byte x, y, rounds, page, id;
-    bool ok, open;
+    bool ok, open, retried, leads_on;
 again:
     atomic {
         assert(t[me].state == IDLE);
@@ -399,18 +439,24 @@ again:
     };
     if
     :: true -> t[me].state != WAITING && t[me].state != ENDING
-    :: t[me].state == WAITING -> cancel(me, x, ok)
+    :: t[me].state == WAITING -> cancel(me, x, ok); assert(t[me].state == IDLE)
     fi;
     if
     :: t[me].state == LEADING ->
         page = version; /* the I/O */
         if
-        :: true -> complete(me, x, ok, open)
+        :: true ->
+            complete(me, x, ok, open, retried, leads_on);
+            if
+            :: leads_on -> leads_on = false; complete(me, x, ok, open, retried, leads_on)
+            :: else
+            fi
         :: true -> cancel(me, x, ok); rounds = ROUNDS
-        fi
-    :: else
+        fi;
+        assert(t[me].state == IDLE)
+    :: else -> t[me].state == IDLE
     fi;
-    atomic { t[me].state == IDLE -> page = 0; id = 0; ok = false; goto again };
+    atomic { page = 0; id = 0; ok = false; goto again };
 out:
     atomic { t[me].gone = 1; finished++; x = 0; page = 0; id = 0; rounds = 0 }
 }
