@@ -222,8 +222,12 @@ static bool fits(const struct operation *operation, const struct setting *in)
 
 static uint32_t variants_for(const struct operation *operation, const struct setting *in)
 {
-    return (in == &logged_setting ? NEEDS_PLAIN : NEEDS_FEW) |
-           (in && operation->needs & OPERATION_LONG ? NEEDS_SAMPLE : 0);
+    uint32_t needs = in == &logged_setting ? NEEDS_PLAIN : NEEDS_FEW;
+
+    if (operation->needs & OPERATION_LONG) {
+        needs |= in ? NEEDS_SAMPLE : NEEDS_PLAIN;
+    }
+    return needs;
 }
 
 /* A test for each of the operations. */

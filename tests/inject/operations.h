@@ -14,7 +14,7 @@ enum {
     OPERATION_SURE = 1u << 17,    /* succeeds without memory, too */
     OPERATION_LOGS = 1u << 18,    /* begins a dirty log of its own */
     OPERATION_REACHES = 1u << 19, /* every space that maps the same object */
-    OPERATION_LONG = 1u << 20,    /* allocates so much that with something beside it a sample of formats is enough */
+    OPERATION_LONG = 1u << 20,    /* looks at so much that it is run once a format, in a setting for a sample of them */
 };
 
 struct operation {
