@@ -124,11 +124,12 @@ in_variants() { # in_variants PROGRAMS VARIANT...
 threaded='/race/(forks|objects|stress|tlb|urcu)$'
 
 # Builds a configuration and runs its test programs, two at a time, then those with many threads, each alone. One
-# configuration goes through all variants; the others share them. LEFT_OUT: a pattern of paths.
-programs() { # programs CONFIGURATION LEFT_OUT [VARIANT...]
-    configuration=$1 left_out=$2
+# configuration goes through all variants; the others share them.
+programs() { # programs CONFIGURATION tests|tests-unthreaded [VARIANT...]
+    configuration=$1 left_out=
+    [ "$2" = tests ] || left_out='*/race/*'
+    tools/build.sh "$configuration" "$2" || return 1
     shift 2
-    tools/build.sh "$configuration" tests || return 1
     list=$(find "build/$configuration/tests" -type f -perm -u+x ! -path "$left_out" | sort)
     [ -n "$list" ] || { echo "no test program was built"; return 1; }
     # shellcheck disable=SC2046
@@ -212,10 +213,10 @@ guest_must_fail() { # guest_must_fail ARCHITECTURE KIND...
 # Threads on one space under the thread sanitizer: the first report ends the run.
 race_tsan() {
     tools/build.sh clang-tsan race-stress race-tlb race-objects race-forks || return 1
-    TSAN_OPTIONS='halt_on_error=1 history_size=4' timeout -k 5 900 build/clang-tsan/tests/race/stress --seconds 40 &&
-        TSAN_OPTIONS=halt_on_error=1 timeout -k 5 900 build/clang-tsan/tests/race/tlb &&
+    TSAN_OPTIONS='halt_on_error=1 history_size=4' timeout -k 5 900 build/clang-tsan/tests/race/stress --seconds 24 &&
+        TSAN_OPTIONS=halt_on_error=1 timeout -k 5 900 build/clang-tsan/tests/race/tlb 60000 &&
         TSAN_OPTIONS=halt_on_error=1 timeout -k 5 900 build/clang-tsan/tests/race/objects --steps 1000 &&
-        TSAN_OPTIONS=halt_on_error=1 timeout -k 5 900 build/clang-tsan/tests/race/forks
+        TSAN_OPTIONS=halt_on_error=1 timeout -k 5 900 build/clang-tsan/tests/race/forks --rounds 3
 }
 
 # The same under Helgrind, one thousand steps of each CPU with epochs and with quiescent states.
@@ -282,11 +283,11 @@ echo "test: packages: there"
 
 step layers tools/check-layers.sh
 step style tools/check-style.sh
-step gcc programs gcc ''
-step clang programs clang '' +all
-step gcc-san programs gcc-san '' +all +napot
-# For threads this compiler has another sanitizer.
-step clang-san programs clang-san '*/race/*' +ad +top
+step gcc programs gcc tests
+step clang programs clang tests +all
+# What threads do to each other is for the thread sanitizer.
+step gcc-san programs gcc-san tests-unthreaded +all +napot
+step clang-san programs clang-san tests-unthreaded +ad +top
 step race-tsan race_tsan
 step race-helgrind race_helgrind
 ahead models models

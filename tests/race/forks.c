@@ -13,7 +13,9 @@
 
 #include <aspace/fork.h>
 
-enum { CPUS = 4, PAGES = 12, FORKS = 10, LIVE = 4, LOG = 1 << 20, EXITS = 15, HIDDEN = 64, WORK = 100 };
+enum { CPUS = 4, PAGES = 12, LIVE = 4, LOG = 1 << 20, HIDDEN = 64, WORK = 100 };
+
+static unsigned rounds = 10;
 
 static struct race race;
 
@@ -294,7 +296,7 @@ static void cut_body(struct race_cpu *cpu)
         write_on(cpu);
         return;
     }
-    for (unsigned n = 0; n < FORKS; n++) {
+    for (unsigned n = 0; n < rounds; n++) {
         cpu->step = n;
         let_them_work(cpu);
         fork_one(cpu, n);
@@ -322,7 +324,7 @@ static struct aspace *sharer[CPUS];
 /* All four map the same frames; some write to all pages, others leave, at the same time and in any order. */
 static void share_body(struct race_cpu *cpu)
 {
-    for (unsigned round = 0; round < EXITS; round++) {
+    for (unsigned round = 0; round < rounds; round++) {
         cpu->step = round;
         if (cpu->id == 0) {
             for (unsigned id = 1; id < CPUS; id++) {
@@ -363,14 +365,22 @@ static void test_last_sharers(const struct configuration *c)
     race_close(&race);
 }
 
-/* With an argument: only configurations whose name has it. */
+/* --rounds N: so many forks of each kind. Another argument: only configurations whose name has it. */
 int main(int argc, char **argv)
 {
+    const char *only = "";
     unsigned n = 0;
 
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--rounds") == 0 && i + 1 < argc) {
+            rounds = (unsigned)strtoul(argv[++i], NULL, 10);
+        } else {
+            only = argv[i];
+        }
+    }
     alarm(600);
-    for (unsigned c = 0; c < sizeof(configurations) / sizeof(configurations[0]); c++) {
-        if (argc > 1 && !strstr(configurations[c].name, argv[1])) {
+    for (unsigned c = 0; c < sizeof(configurations) / sizeof(configurations[0]) && rounds; c++) {
+        if (!strstr(configurations[c].name, only)) {
             continue;
         }
         arrived = 0;

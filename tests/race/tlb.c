@@ -13,7 +13,7 @@
 
 #include <aspace/tag.h>
 
-enum { ROUNDS = 300000 };
+static uint64_t rounds = 300000;
 
 static struct race race;
 
@@ -127,7 +127,7 @@ static void come_and_go(struct race_cpu *cpu)
 
     meet(cpu, 3);
     if (cpu->id == 0) {
-        for (uint64_t round = 1; round <= ROUNDS; round++) {
+        for (uint64_t round = 1; round <= rounds; round++) {
             uint64_t va = round % 64 * RACE_PAGE;
             map_lazy(cpu, va, RACE_PAGE);
             RACE_CHECK(cpu, aspace_fault(cpu->race->space, va, ASPACE_W, NULL) == ASPACE_FAULT_DONE);
@@ -136,7 +136,7 @@ static void come_and_go(struct race_cpu *cpu)
         }
         return;
     }
-    for (uint64_t gone = 0; gone < ROUNDS; cpu->step++) {
+    for (uint64_t gone = 0; gone < rounds; cpu->step++) {
         race_enter(cpu);
         gone = __atomic_load_n(&round_gone, __ATOMIC_ACQUIRE);
         for (unsigned i = 0; i < 3; i++) {
@@ -299,7 +299,8 @@ static void test_narrow_tags(void)
     race_close(&race);
 }
 
-int main(void)
+/* First argument: how many rounds of each. */
+int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
@@ -312,6 +313,10 @@ int main(void)
     };
     unsigned n = sizeof(tests) / sizeof(tests[0]);
 
+    if (argc > 1 && (rounds = strtoull(argv[1], NULL, 10)) < 1000) {
+        fprintf(stderr, "tlb: %s is no number, or less than 1000\n", argv[1]);
+        return 2;
+    }
     alarm(300);
     for (unsigned i = 0; i < n; i++) {
         arrived = 0;
