@@ -343,7 +343,7 @@ static int unshare_table(struct pt_fork *f, struct node *n, aspace_va_t va, size
             return rc;
         f->next = n->level ? va + slot_span(F, n->level) : f->next;
     }
-    --*budget;
+    *budget -= *budget != 0; /* the last child may have used it up */
     clean(f->child, n);
     return ASPACE_E_OK;
 }

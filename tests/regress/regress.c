@@ -738,7 +738,31 @@ static void shared_leaf_moved_in_pieces(struct env *env)
     CHECK_EQ(ledger(env).data, data);
 }
 
+/* The last table of a directory uses the budget up, and the step has still to end there. */
+static void step_ends_with_the_last_table(struct env *env)
+{
+    uint64_t va = at(env, 2, 1) - env->span[1]; /* the first is the last that its directory has */
+    struct aspace *child = beside(env);
+    struct aspace_fork fork;
+    unsigned tables = 0, steps = 0;
+    int rc;
+
+    for (; tables < 6 && va + PAGE <= env->end; tables++, va += env->span[1]) {
+        struct aspace_map m = request(ASPACE_KIND_EAGER, va, PAGE, env->rw);
+        m.fork = ASPACE_FORK_COPY;
+        CHECK_OK(aspace_map(env->space, &m, NULL));
+    }
+    CHECK_OK(aspace_fork_begin(&fork, env->space, child));
+    while ((rc = aspace_fork_step(&fork, 1)) == ASPACE_E_MORE) {
+        steps++;
+    }
+    CHECK_OK(rc);
+    CHECK(steps >= 2 * tables - 1); /* they are gone through twice: shared, then copied */
+    drop_beside(child);
+}
+
 static const struct test tests[] = {
+    {"step_ends_with_the_last_table", step_ends_with_the_last_table, 0},
     {"shared_leaf_moved_in_pieces", shared_leaf_moved_in_pieces, NEEDS_HUGE},
     {"rings_tell_what_has_moved", rings_tell_what_has_moved, 0},
     {"copy_without_memory_splits_nothing", copy_without_memory_splits_nothing, NEEDS_HUGE},
