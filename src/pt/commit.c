@@ -150,19 +150,24 @@ struct node *op_open(struct op *op, struct node *n, unsigned i, aspace_va_t slot
 
 /* ------------------------------------------------------------------------------------------------ contiguous runs */
 
-/* Members of a run must agree, so the whole run is absent in between. */
+/* Members of a run must agree, so the whole run is absent in between. Hardware sets the flags of one member for any of
+ * them: each gets those of all. */
 void op_break_run(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va)
 {
     unsigned run = 1u << op->C->run_lg2, first = i & ~(run - 1);
     uint64_t *slots = node_slots(n), kept[16];
     ASSERT(run <= 16);
     aspace_va_t va = slot_va & ~(((uint64_t)run << 12) - 1);
-    for (unsigned k = 0; k < run; k++)
+    bool accessed = false, dirty = false;
+    for (unsigned k = 0; k < run; k++) {
         kept[k] = slot_xchg(slots + first + k, op_busy(op, 0));
+        accessed |= fmt_accessed(op->F, kept[k]);
+        dirty |= fmt_dirty(op->F, kept[k]);
+    }
     gather_flush_range(&op->g, va, va + ((uint64_t)run << 12), 0, run);
     gather_flush(&op->g);
     for (unsigned k = 0; k < run; k++)
-        slot_publish(slots + first + k, fmt_unrun(op->F, kept[k], first + k));
+        slot_publish(slots + first + k, fmt_with_ad(op->F, fmt_unrun(op->F, kept[k], first + k), accessed, dirty));
 }
 
 void op_break_runs(struct op *op, struct node *n, struct seg g, aspace_va_t va, unsigned all)

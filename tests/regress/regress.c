@@ -761,8 +761,43 @@ static void step_ends_with_the_last_table(struct env *env)
     drop_beside(child);
 }
 
+/* Hardware said of one page of a run that the run was written. Taken apart, it forgot that of the others. */
+static void write_one_of_a_run(struct env *env, uint64_t va)
+{
+    uint64_t *entry = aspace_phys_to_virt(walk(env, va).entry_pa);
+
+    *entry = naive_used(&env->config, *entry, true);
+}
+
+static void runs_part_as_written(struct env *env)
+{
+    uint64_t pages = env->run_pages, size = pages * PAGE, va = at(env, 1, 1), bits[1], told;
+    uint64_t ways = 3;
+
+    for (uint64_t way = 0; way < ways; way++) {
+        struct aspace_dirty_config log = {.mode = ASPACE_DIRTY_HARDWARE};
+        uint64_t to = va, left = pages;
+        do_linear(env, va, size, env->rw, device_pa(env, size));
+        CHECK_OK(aspace_dirty_start(env->space, &log));
+        write_one_of_a_run(env, va);
+        if (way == 0) {
+            CHECK_OK(aspace_protect(env->space, va, PAGE, env->ro));
+        } else if (way == 1) {
+            CHECK_OK(aspace_unmap(env->space, va + --left * PAGE, PAGE));
+        } else {
+            to = va + size + PAGE;
+            CHECK_OK(aspace_move(env->space, va, size, to, NULL));
+        }
+        CHECK_OK(aspace_harvest_dirty(env->space, to, size, bits, &told));
+        CHECK_EQ(told, left);
+        CHECK_OK(aspace_dirty_stop(env->space));
+        CHECK_OK(aspace_clear(env->space));
+    }
+}
+
 static const struct test tests[] = {
     {"step_ends_with_the_last_table", step_ends_with_the_last_table, 0},
+    {"runs_part_as_written", runs_part_as_written, NEEDS_RUNS | NEEDS_AD},
     {"shared_leaf_moved_in_pieces", shared_leaf_moved_in_pieces, NEEDS_HUGE},
     {"rings_tell_what_has_moved", rings_tell_what_has_moved, 0},
     {"copy_without_memory_splits_nothing", copy_without_memory_splits_nothing, NEEDS_HUGE},
