@@ -101,6 +101,7 @@ static void split_leaf(struct op *op, struct node *n, unsigned i, struct node *c
         gather_flush_range(&op->g, slot_va, slot_va + slot_span(op->F, n->level), n->level, 1);
     if (present && breaks(op)) {
         e = slot_xchg(slot, op_busy(op, n->level));
+        op_clean(op, slot, 1);
         gather_flush(&op->g);
         fill_split(op, child, e);
         op_publish_table(op, n, i, child);
@@ -164,10 +165,12 @@ void op_break_run(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va
         accessed |= fmt_accessed(op->F, kept[k]);
         dirty |= fmt_dirty(op->F, kept[k]);
     }
+    op_clean(op, slots + first, run);
     gather_flush_range(&op->g, va, va + ((uint64_t)run << 12), 0, run);
     gather_flush(&op->g);
     for (unsigned k = 0; k < run; k++)
         slot_publish(slots + first + k, fmt_with_ad(op->F, fmt_unrun(op->F, kept[k], first + k), accessed, dirty));
+    op_clean(op, slots + first, run);
 }
 
 void op_break_runs(struct op *op, struct node *n, struct seg g, aspace_va_t va, unsigned all)
@@ -560,6 +563,7 @@ static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t 
     }
     if (!give_up(op, n, i, slot_xchg(slot, op_busy(op, n->level)), va))
         area_keep_pages(area, 1ull << level_order(op->F, n->level));
+    op_clean(op, slot, 1);
 }
 
 /* Whole ARMED slots of upper nodes are left to the faults. A fault may have filled one with a leaf meanwhile, which is

@@ -286,8 +286,10 @@ static int copy_table(struct pt_fork *f, struct node *from, struct node *to, asp
     while (from->level && rc == ASPACE_E_OK && i < end) {
         uint64_t e = slot_load(node_slots(from) + i);
         enum slot_kind kind = slot_kind(F, from->level, e);
-        if (!*budget)
-            return ASPACE_E_MORE;
+        if (!*budget) {
+            rc = ASPACE_E_MORE; /* what this table has lost is cleaned below: the fork may end here */
+            break;
+        }
         if (kind == SLOT_TABLE) {
             struct node *below = child_table(f, to, i);
             rc = below ? copy_table(f, pt_child(f->parent, e), below, va, budget) : ASPACE_E_NO_MEMORY;
