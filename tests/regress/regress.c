@@ -795,8 +795,26 @@ static void runs_part_as_written(struct env *env)
     }
 }
 
+/* An access that asks for nothing made a leaf without rights, which is no leaf. */
+static void access_to_nothing(struct env *env)
+{
+    do_map(env, ASPACE_KIND_LAZY, env->base, 2 * PAGE, env->rw);
+    poke(env, env->base, 1);
+    CHECK_OK(aspace_protect(env->space, env->base, 2 * PAGE, 0));
+    for (unsigned n = 0; n < 2; n++) {
+        CHECK_FAULT(aspace_fault(env->space, env->base + n * PAGE, 0, NULL), ASPACE_FAULT_PERMISSION);
+        CHECK_FAULT(aspace_fault(env->space, env->base + n * PAGE, ASPACE_U, NULL), ASPACE_FAULT_PERMISSION);
+        expect_absent(env, env->base + n * PAGE);
+    }
+    audit(env);
+    CHECK_OK(aspace_protect(env->space, env->base, 2 * PAGE, env->rw));
+    CHECK_EQ(peek(env, env->base), 1);
+    CHECK_EQ(peek(env, env->base + PAGE), 0);
+}
+
 static const struct test tests[] = {
     {"step_ends_with_the_last_table", step_ends_with_the_last_table, 0},
+    {"access_to_nothing", access_to_nothing, 0},
     {"runs_part_as_written", runs_part_as_written, NEEDS_RUNS | NEEDS_AD},
     {"shared_leaf_moved_in_pieces", shared_leaf_moved_in_pieces, NEEDS_HUGE},
     {"rings_tell_what_has_moved", rings_tell_what_has_moved, 0},
