@@ -641,7 +641,7 @@ static void log_stays_with_the_parent(struct env *env)
     drop_beside(child);
 }
 
-/* More pins given back than there are. */
+/* More pins given back than there are, and one of an address that only the format cuts short. */
 static void too_many_unpins(struct env *env)
 {
     aspace_pa_t pages[2];
@@ -650,6 +650,8 @@ static void too_many_unpins(struct env *env)
     CHECK_OK(aspace_pin(env->space, env->base, PAGE, ASPACE_R, pages));
     pages[1] = pages[0];
     CHECK_ERROR(aspace_unpin(env->space, env->base, 2 * PAGE, pages), ASPACE_E_INVALID);
+    pages[1] |= UINT64_C(1) << 60;
+    CHECK_ERROR(aspace_unpin(env->space, env->base, PAGE, pages + 1), ASPACE_E_INVALID);
     CHECK_OK(aspace_unpin(env->space, env->base, PAGE, pages));
     CHECK_OK(aspace_pin(env->space, env->base, 2 * PAGE, ASPACE_R, pages));
     CHECK_ERROR(aspace_unpin(env->space, env->base, 2 * PAGE, (aspace_pa_t[]){pages[0], pages[0]}), ASPACE_E_INVALID);
@@ -795,6 +797,20 @@ static void runs_part_as_written(struct env *env)
     }
 }
 
+/* A child that has been destroyed has no root to look at: its frame may be another table by then. */
+static void fork_into_a_destroyed_space(struct env *env)
+{
+    struct aspace *child = beside(env), *other;
+
+    CHECK_OK(aspace_destroy(child));
+    other = beside(env);
+    struct aspace_map m = request(ASPACE_KIND_TRAP, env->base, PAGE, env->rw);
+    CHECK_OK(aspace_map(other, &m, NULL));
+    CHECK_ERROR(aspace_fork(env->space, child), ASPACE_E_CLOSED);
+    drop_beside(other);
+    free(child);
+}
+
 /* An access that asks for nothing made a leaf without rights, which is no leaf. */
 static void access_to_nothing(struct env *env)
 {
@@ -814,6 +830,7 @@ static void access_to_nothing(struct env *env)
 
 static const struct test tests[] = {
     {"step_ends_with_the_last_table", step_ends_with_the_last_table, 0},
+    {"fork_into_a_destroyed_space", fork_into_a_destroyed_space, NEEDS_PLAIN},
     {"access_to_nothing", access_to_nothing, 0},
     {"runs_part_as_written", runs_part_as_written, NEEDS_RUNS | NEEDS_AD},
     {"shared_leaf_moved_in_pieces", shared_leaf_moved_in_pieces, NEEDS_HUGE},
