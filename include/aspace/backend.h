@@ -3,7 +3,8 @@
  * A backend supplies frames and verdicts for an area; the core alone writes page tables and owns the TLB. The same
  * contract serves the library's own backends and an embedder's. Functions hold no per-fault state: all they need is
  * passed in. They are called without page-table locks, unless said otherwise, and may be called by several CPUs at
- * once.
+ * once. `fill` is called inside of a read section, `release` and `unmapped` by whatever call frees what was deferred,
+ * faults and forks among them: none of these may call what waits or changes a space.
  */
 #ifndef ASPACE_BACKEND_H
 #define ASPACE_BACKEND_H

@@ -64,27 +64,31 @@ ASPACE_MUST_CHECK int aspace_dirty_start(struct aspace *space, const struct aspa
  * Which pages were written since the last harvest, as aspace_harvest_accessed: bit n of bitmap[n / 64] is set or
  * cleared for the page at va + n * 4096. The range is one of the log's. bitmap: caller's, (size / 4096 + 63) / 64
  * words; *dirty (may be NULL): how many bits are set. A harvest of all of the log's range empties the rings too.
- * Context: one table is locked at a time; allocates nothing. TLB: on return no CPU can write a page that was told
- * without its flag being set again. Failure: INVALID, RANGE, CLOSED, NOT_MAPPED (no log), BUSY (another harvest).
+ * Context: not in a read section, as a fork is waited for; one table is locked at a time; allocates nothing. TLB: on
+ * return no CPU can write a page that was told without its flag being set again. Failure: INVALID, RANGE, CLOSED,
+ * NOT_MAPPED (no log), BUSY (another harvest).
  * Cost: the slots of the tables in range, a compare-and-swap for each dirty leaf, one invalidation.
  */
 ASPACE_MUST_CHECK int aspace_harvest_dirty(struct aspace *space, aspace_va_t va, uint64_t size, uint64_t *bitmap,
                                            uint64_t *dirty);
 
 /*
- * The same from the rings: ranges[] are dirty pages, adjacent ones joined, in no order, none twice. *count is the
- * room (at least 1) on entry, the number used on return. MORE: the room is used up; call again. LIMIT: a ring was too
- * small since the rings were last emptied, and what is told is not all: harvest the whole range by bitmap next.
- * Failure: INVALID, CLOSED, NOT_MAPPED (no log), UNSUPPORTED (it has no rings), BUSY. Cost: the pages written.
+ * The same from the rings: ranges[] are dirty pages, adjacent ones joined, in no order, none twice but what is written
+ * again meanwhile. *count is the room (at least 1) on entry, the number used on return. MORE: the room is used up; call
+ * again. LIMIT: a ring was too small since the rings were last emptied, and what is told is not all: harvest the whole
+ * range by bitmap next. Failure: INVALID, CLOSED, NOT_MAPPED (no log), UNSUPPORTED (it has no rings), BUSY. Cost: the
+ * pages written.
  */
 ASPACE_MUST_CHECK int aspace_drain_dirty(struct aspace *space, struct aspace_range *ranges, size_t *count);
 
 /* Pages of [va, va + size) that are mapped by a leaf are dirty: what a device wrote. Without a log it is kept for
- * nobody. Failure: INVALID, RANGE, CLOSED. */
+ * nobody. Context: not in a read section, as a fork is waited for: so after the one that the segments were used in.
+ * Failure: INVALID, RANGE, CLOSED. */
 ASPACE_MUST_CHECK int aspace_dirty_mark(struct aspace *space, aspace_va_t va, uint64_t size);
 
-/* End. Writable pages have their right back on return; the rings are the caller's again. Context: as start.
- * Failure: NOT_MAPPED (no log), BUSY (a harvest). Cost: the slots of all tables, no invalidation. */
+/* End. Writable pages have their right back on return, but a backend's, which is asked at the next write; the rings are
+ * the caller's again. Context: as start. Failure: NOT_MAPPED (no log), BUSY (a harvest), CLOSED: too late, and the
+ * rings are the library's until the space is destroyed. Cost: the slots of all tables, no invalidation. */
 ASPACE_MUST_CHECK int aspace_dirty_stop(struct aspace *space);
 
 #ifdef __cplusplus

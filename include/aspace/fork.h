@@ -18,7 +18,10 @@
  * The copy is one consistent cut, even of a space that CPUs are running in: a write that the child sees was made before
  * every write, by whomever, that it does not see. While it is made, faults and writes to the parent answer RETRY (a CPU
  * simply faults again; in QSBR mode it passes a quiescent state before, as the fork waits for that), operations that
- * change it wait, lookups and reads go on.
+ * change it wait, lookups go on, and so do reads, but for what would have to be filled: RETRY.
+ *
+ * The child has nothing of the parent's watchers, tickets, pins, mirror and dirty log, nor the kernel's half of a first
+ * stage (aspace_share_upper).
  */
 #ifndef ASPACE_FORK_H
 #define ASPACE_FORK_H
@@ -37,17 +40,18 @@ extern "C" {
  * PERMISSION (an area refuses), NO_MEMORY, QUOTA (the child's), or what a backend's `forked` gives. The child is empty
  * then, and the parent as before: pages that were shared already cost it a fault each, but no copy, and leaves with
  * frames of 1 GiB, which are split to be shared, stay so.
- * Cost: the parent's tables; a count and a compare-and-swap for each page that is filled.
+ * Cost: the parent's tables; a count and a compare-and-swap for each page that is filled; for one that is to be copied,
+ * that.
  */
 ASPACE_MUST_CHECK int aspace_fork(struct aspace *parent, struct aspace *child);
 
 /*
  * The same in steps of about `budget` tables, for large spaces whose writers are excluded anyway: a guest whose CPUs
- * are stopped, a process of one thread. The parent stands still from begin to the last step, which gives OK or an
- * error; MORE before that. So what changes the parent waits, and is not to be called between two steps by who makes
- * them. Any CPU may make a step; after an error or OK the fork is over. aspace_fork_cancel ends it after MORE, as if
- * memory had run out. An end without OK waits for a grace period, as begin does. The memory of `fork` is the caller's
- * until then.
+ * are stopped, a process of one thread. A table counts as one, also where each of its pages is copied. The parent
+ * stands still from begin to the last step, which gives OK or an error; MORE before that. So what changes the parent
+ * waits, and is not to be called between two steps by who makes them. Any CPU may make a step; after an error or OK the
+ * fork is over. aspace_fork_cancel ends it after MORE, as if memory had run out. An end without OK waits for a grace
+ * period, as begin does. The memory of `fork` is the caller's until then.
  */
 struct aspace_fork {
     uint64_t opaque[96];

@@ -19,7 +19,7 @@ extern "C" {
  * Rights are checked: R to read, W to write. Writes are done under the lock of the table that maps the page, so that
  * none is lost to a concurrent migrate, protect or collapse, and mark it dirty where the format has such a bit.
  * Failure: RANGE, NOT_MAPPED, PERMISSION, FAULT (backend or trap area), NO_MEMORY, CLOSED, RETRY (a change in flight
- * that does not end). Not atomic as a whole.
+ * that does not end, or a fork). Not atomic as a whole.
  */
 ASPACE_MUST_CHECK int aspace_read(struct aspace *space, aspace_va_t va, void *buffer, size_t n, size_t *done);
 ASPACE_MUST_CHECK int aspace_write(struct aspace *space, aspace_va_t va, const void *buffer, size_t n, size_t *done);

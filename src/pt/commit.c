@@ -101,6 +101,7 @@ static void split_leaf(struct op *op, struct node *n, unsigned i, struct node *c
         gather_flush_range(&op->g, slot_va, slot_va + slot_span(op->F, n->level), n->level, 1);
     if (present && breaks(op)) {
         e = slot_xchg(slot, op_busy(op, n->level));
+        op_clean(op, slot, 1);
         gather_flush(&op->g);
         fill_split(op, child, e);
         op_publish_table(op, n, i, child);
@@ -150,19 +151,26 @@ struct node *op_open(struct op *op, struct node *n, unsigned i, aspace_va_t slot
 
 /* ------------------------------------------------------------------------------------------------ contiguous runs */
 
-/* Members of a run must agree, so the whole run is absent in between. */
+/* Members of a run must agree, so the whole run is absent in between. Hardware sets the flags of one member for any of
+ * them: each gets those of all. */
 void op_break_run(struct op *op, struct node *n, unsigned i, aspace_va_t slot_va)
 {
     unsigned run = 1u << op->C->run_lg2, first = i & ~(run - 1);
     uint64_t *slots = node_slots(n), kept[16];
     ASSERT(run <= 16);
     aspace_va_t va = slot_va & ~(((uint64_t)run << 12) - 1);
-    for (unsigned k = 0; k < run; k++)
+    bool accessed = false, dirty = false;
+    for (unsigned k = 0; k < run; k++) {
         kept[k] = slot_xchg(slots + first + k, op_busy(op, 0));
+        accessed |= fmt_accessed(op->F, kept[k]);
+        dirty |= fmt_dirty(op->F, kept[k]);
+    }
+    op_clean(op, slots + first, run);
     gather_flush_range(&op->g, va, va + ((uint64_t)run << 12), 0, run);
     gather_flush(&op->g);
     for (unsigned k = 0; k < run; k++)
-        slot_publish(slots + first + k, fmt_unrun(op->F, kept[k], first + k));
+        slot_publish(slots + first + k, fmt_with_ad(op->F, fmt_unrun(op->F, kept[k], first + k), accessed, dirty));
+    op_clean(op, slots + first, run);
 }
 
 void op_break_runs(struct op *op, struct node *n, struct seg g, aspace_va_t va, unsigned all)
@@ -555,6 +563,7 @@ static void discard_slot(struct op *op, struct node *n, unsigned i, aspace_va_t 
     }
     if (!give_up(op, n, i, slot_xchg(slot, op_busy(op, n->level)), va))
         area_keep_pages(area, 1ull << level_order(op->F, n->level));
+    op_clean(op, slot, 1);
 }
 
 /* Whole ARMED slots of upper nodes are left to the faults. A fault may have filled one with a leaf meanwhile, which is

@@ -160,6 +160,7 @@ static void copy(struct cow *c, struct spot *s)
     seam_copy(aspace_phys_to_virt(c->frame), aspace_phys_to_virt(s->pa), 4096); /* a backend may still write its own */
     pt_sync_icache(pt, VALUE_RIGHTS(s->v), c->frame, 4096);
     s->e = slot_xchg(s->slot, slot_busy(&pt->C, 0, c->op.tag));
+    op_clean(&c->op, s->slot, 1);
     if (fmt_present(pt->F, 0, s->e))
         gather_flush_range(&c->op.g, c->va, c->va + 4096, 0, 1);
     gather_flush(&c->op.g);

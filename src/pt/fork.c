@@ -286,8 +286,10 @@ static int copy_table(struct pt_fork *f, struct node *from, struct node *to, asp
     while (from->level && rc == ASPACE_E_OK && i < end) {
         uint64_t e = slot_load(node_slots(from) + i);
         enum slot_kind kind = slot_kind(F, from->level, e);
-        if (!*budget)
-            return ASPACE_E_MORE;
+        if (!*budget) {
+            rc = ASPACE_E_MORE; /* what this table has lost is cleaned below: the fork may end here */
+            break;
+        }
         if (kind == SLOT_TABLE) {
             struct node *below = child_table(f, to, i);
             rc = below ? copy_table(f, pt_child(f->parent, e), below, va, budget) : ASPACE_E_NO_MEMORY;
@@ -308,6 +310,14 @@ static int copy_table(struct pt_fork *f, struct node *from, struct node *to, asp
 
 /* ------------------------------------------------------------------------------------- pages that are to be copied */
 
+/* Of a fork that failed: as if it had never been filled. No grace period, since nobody has read in the child. */
+static void unfill(struct pt_fork *f, unsigned level, value_t v, uint64_t *e)
+{
+    struct pt *pt = f->child;
+    *e = slot_armed(&pt->C, level, v, area_how(value_area(pt->host, v)));
+    pt_account_frames(pt, -((int64_t)1 << level_order(pt->F, level)));
+}
+
 static int unshare_slot(struct pt_fork *f, struct node *n, unsigned i)
 {
     struct pt *pt = f->child;
@@ -319,7 +329,11 @@ static int unshare_slot(struct pt_fork *f, struct node *n, unsigned i)
     aspace_pa_t pa = slot_frame(pt->F, &pt->C, n->level, e, i);
     if (value_area(pt->host, v)->fork != ASPACE_FORK_COPY && !pins_any(pt->host, pa, level_order(pt->F, n->level)))
         return ASPACE_E_OK;
-    int rc = copy_frame(f, n->level, v, &e, pa);
+    int rc = ASPACE_E_OK;
+    if (f->failed)
+        unfill(f, n->level, v, &e);
+    else
+        rc = copy_frame(f, n->level, v, &e, pa);
     if (rc == ASPACE_E_OK) {
         slot_store(slot, e);
         shares_drop(pt->host, pa, level_order(pt->F, n->level));
@@ -343,7 +357,7 @@ static int unshare_table(struct pt_fork *f, struct node *n, aspace_va_t va, size
             return rc;
         f->next = n->level ? va + slot_span(F, n->level) : f->next;
     }
-    --*budget;
+    *budget -= *budget != 0; /* the last child may have used it up */
     clean(f->child, n);
     return ASPACE_E_OK;
 }
@@ -360,7 +374,7 @@ int pt_fork_begin(struct pt_fork *f, struct pt *parent, struct pt *child)
     f->next = 0;
     f->twins = NULL;
     f->spare = NULL;
-    f->took = f->copies = f->frozen = false;
+    f->took = f->copies = f->frozen = f->failed = false;
     gather_init(&f->g, parent);
     return ASPACE_E_OK;
 }
@@ -388,6 +402,16 @@ int pt_fork_step(struct pt_fork *f, size_t *budget)
     return rc;
 }
 
+/* A page that a device uses is the parent's alone again before the parent goes on: else its next write would copy the
+ * page, and leave the device with the old frame. */
+static void let_pinned_go(struct pt_fork *f)
+{
+    size_t budget = SIZE_MAX;
+    f->failed = true;
+    f->next = 0;
+    (void)unshare_table(f, f->child->root, 0, &budget);
+}
+
 /* What the child had is counted no more when the caller goes on: the parent takes its pages back without a copy. Not
  * behind the gate: what is released may be somebody's who changes the parent. */
 static void release_child(const struct pt *child)
@@ -404,6 +428,8 @@ void pt_fork_end(struct pt_fork *f, int rc)
     bool failed = rc != ASPACE_E_OK;
     gather_flush(&f->g);
     gather_finish(&f->g);
+    if (failed && f->copies)
+        let_pinned_go(f);
     forget_twins(f); /* first: those whose last page goes with the child are on a list of their own then */
     gate_hold(child);
     if (failed && child->root->count)

@@ -18,6 +18,7 @@ struct pt_fork {
     bool took;          /* some page has lost the write right in the parent */
     bool copies;        /* some pages are to be copied once they stand still */
     bool frozen;        /* ... as they do: flushed and acknowledged */
+    bool failed;        /* ... or are given up */
 };
 
 /* Same host, format and configuration; the child is empty and nobody uses it. BUSY: another fork of the parent. */

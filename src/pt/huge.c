@@ -114,6 +114,7 @@ static int move_page(struct op *op, struct node *n, aspace_va_t va, aspace_pa_t 
     if (is_pinned(op, n, i, e))
         return ASPACE_E_BUSY;
     e = slot_xchg(slot, op_busy(op, n->level));
+    op_clean(op, slot, 1);
     bool present = fmt_present(F, n->level, e);
     aspace_pa_t old = slot_frame(F, op->C, n->level, e, i);
     if (present)
@@ -242,6 +243,7 @@ static void drop_child(struct op *op, struct collapse *c)
     seam_store(&child->dense, NULL);
     seam_store(&child->n_segs, 0);
     child->doomed = 1;
+    op_clean(op, node_slots(c->parent) + c->i, 1); /* the caller has made it BUSY */
     op->g.tables = true;
     gather_table(&op->g, child, c->va);
     gather_flush_range(&op->g, c->va, c->va + slot_span(op->F, c->parent->level), child->level,

@@ -244,6 +244,23 @@ static void take_slot(struct op *op, struct node *n, unsigned i, aspace_va_t va)
     }
 }
 
+/* Hardware sets the flags of one member of a run for any of them: each has those of all, should they part. */
+static void share_flags(const struct op *op, const struct node *n, struct seg g)
+{
+    unsigned run = 1u << op->C->run_lg2;
+    uint64_t *slots = node_slots(n);
+    for (unsigned i = g.lo, next; i < g.hi; i = next) {
+        uint64_t flags = 0, e = slot_peek(slots + i);
+        next = (i | (run - 1)) + 1;
+        if (slot_held(e) != SLOT_HOLDS_LEAF || !(e & SLOT_HOLDS_RUN))
+            continue;
+        for (unsigned k = i; k < next; k++)
+            flags |= slot_peek(slots + k) & (SLOT_PARKED_A | SLOT_PARKED_D);
+        for (unsigned k = i; k < next; k++)
+            slot_store(slots + k, slot_peek(slots + k) | flags);
+    }
+}
+
 static void take_leaf(struct op *op, struct node *n, aspace_va_t va, aspace_va_t end)
 {
     struct seg g = {0, 0, 0};
@@ -252,6 +269,8 @@ static void take_leaf(struct op *op, struct node *n, aspace_va_t va, aspace_va_t
         op_break_runs(op, n, g, va + ((uint64_t)(g.lo - lo) << 12), 0);
         for (unsigned k = g.lo; k < g.hi; k++)
             take_slot(op, n, k, va + ((uint64_t)(k - lo) << 12));
+        if (op->C->run_lg2)
+            share_flags(op, n, g);
     }
     op_clean(op, node_slots(n) + lo, hi - lo);
 }

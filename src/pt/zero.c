@@ -58,6 +58,7 @@ static int replace(struct op *op, struct zeroed *z, aspace_pa_t frame)
         if (pins_any(op->pt->host, slot_frame(op->F, op->C, 0, z->e, z->i), 0))
             return ASPACE_E_BUSY;
         z->e = slot_xchg(slot, op_busy(op, 0));
+        op_clean(op, slot, 1);
         if (fmt_present(op->F, 0, z->e))
             gather_flush_range(&op->g, z->va, z->va + 4096, 0, 1);
         gather_flush(&op->g);

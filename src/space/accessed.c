@@ -54,8 +54,10 @@ static void harvest_unit(struct harvest *h, const struct walk *w, unsigned i, un
     if (!any)
         return;
     mark(h, va < h->base ? h->base : va, h->end - va < bytes ? h->end : va + bytes);
-    if (whole)
-        gather_flush_range(&h->g, va, va + bytes, w->level, members);
+    if (!whole)
+        return;
+    pt_clean(h->pt, w->slots + i, members * sizeof *w->slots);
+    gather_flush_range(&h->g, va, va + bytes, w->level, members);
 }
 
 /* The slots of one table from that of va on; returns where to go on, which is not further where a slot has just become

@@ -284,6 +284,12 @@ static enum aspace_fault_result upgrade_object(struct fault *f, struct area *are
 
 /* ------------------------------------------------------------------------------------------------------- verdicts */
 
+/* One that asks for nothing is refused where nothing is allowed: there is no leaf without rights. */
+static bool is_beyond(const struct fault *f, uint32_t rights)
+{
+    return !rights || f->need & ~rights;
+}
+
 /* A kind that no leaf ever answers for. */
 static enum aspace_fault_result verdict(const struct fault *f, const struct area *area)
 {
@@ -299,7 +305,7 @@ static enum aspace_fault_result on_armed(struct fault *f)
 {
     value_t v = slot_armed_value(f->w.e);
     struct area *area = value_area(f->pt->host, v);
-    if (area->flags & AREA_STATIC || f->need & ~VALUE_RIGHTS(v))
+    if (area->flags & AREA_STATIC || is_beyond(f, VALUE_RIGHTS(v)))
         return verdict(f, area);
     enum aspace_fault_result r;
     if (area->flags & AREA_OBJECT)
@@ -384,7 +390,7 @@ static enum aspace_fault_result on_filled(struct fault *f)
     if (!node_value_rcu(walk_node(pt, f->w.slots), f->w.index, &g, &e) || e != f->w.e || !g.value)
         return FAULT_AGAIN;
     struct area *area = value_area(pt->host, g.value);
-    if (f->need & ~VALUE_RIGHTS(g.value) || area->flags & AREA_ROM)
+    if (is_beyond(f, VALUE_RIGHTS(g.value)) || area->flags & AREA_ROM)
         return verdict(f, area);
     unsigned soft = slot_soft(pt->F, f->w.level, f->w.e);
     if (f->need & ASPACE_W && f->need & ~area_leaf_rights(area, soft, VALUE_RIGHTS(g.value)))

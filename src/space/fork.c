@@ -21,9 +21,11 @@ static bool match(const struct pt *a, const struct pt *b)
 
 static int check(const struct aspace *parent, const struct aspace *child)
 {
-    if (!parent || !child || parent == child || !match(&parent->pt, &child->pt) || seam_load(&child->pt.root->count))
+    if (!parent || !child || parent == child || !match(&parent->pt, &child->pt))
         return ASPACE_E_INVALID;
-    return space_is_open(parent) && space_is_open(child) ? ASPACE_E_OK : ASPACE_E_CLOSED;
+    if (!space_is_open(parent) || !space_is_open(child))
+        return ASPACE_E_CLOSED; /* maybe destroyed: then there is no root */
+    return seam_load(&child->pt.root->count) ? ASPACE_E_INVALID : ASPACE_E_OK;
 }
 
 int aspace_fork_begin(struct aspace_fork *fork, struct aspace *parent, struct aspace *child)

@@ -156,7 +156,7 @@ int aspace_unpin(struct aspace *s, aspace_va_t va, uint64_t size, const aspace_p
     if (seam_load(&s->pinned) < size >> 12)
         return ASPACE_E_INVALID;
     for (uint64_t i = 0; i < size >> 12; i++)
-        if (pages[i] & 4095 || !pins_any(s->pt.host, pages[i], 0))
+        if (pages[i] & 4095 || pages[i] >= s->pt.C.pa_end || !pins_any(s->pt.host, pages[i], 0))
             return ASPACE_E_INVALID;
     aspace_trace(unpin, s, va, size);
     mirror_unmap(s, va, size);

@@ -5,6 +5,9 @@
  */
 #include <string.h>
 
+#include <aspace/dirty.h>
+#include <aspace/object.h>
+
 #include "clone.h"
 
 /* ---------------------------------------------------------------------------------------- walkers that do not snoop */
@@ -146,6 +149,99 @@ static void cleaned_large(struct env *env)
     CHECK_OK(aspace_unmap(env->space, va, span));
     CHECK_OK(aspace_unmap(env->space, va + span, span));
     expect_seen(env, va, pages);
+}
+
+/* What a CPU can walk to once its TLB is empty is in memory before the flush: else it comes back. */
+static struct {
+    struct env *env;
+    unsigned flushes;
+    void (*flush)(void *ctx, const struct aspace_flush *f);
+} stale;
+
+static void look_for_stale(void *ctx, const struct aspace_flush *f)
+{
+    struct env *env = stale.env;
+
+    for (uint64_t va = f->va; va < f->end; va += PAGE) {
+        struct naive_result r, now = walk(env, va);
+        naive_walk(env->config.format, &env->config, aspace_root(env->space), va, seen_at, &r);
+        CHECK(!r.present || (now.present && r.pa == now.pa && !(r.rights & ~now.rights)));
+    }
+    stale.flushes++;
+    stale.flush(ctx, f);
+}
+
+static void watch_flushes(struct env *env)
+{
+    watch_walks(env);
+    stale.env = env;
+    stale.flushes = 0;
+    stale.flush = env->hal.tlb_flush;
+    env->hal.tlb_flush = look_for_stale;
+    cpu_enter(env, 0);
+}
+
+static void cleaned_before_flush(struct env *env)
+{
+    struct aspace_dirty_config log = {.mode = ASPACE_DIRTY_WRITE_PROTECT};
+    static struct clone child;
+    static struct aspace_anon anon;
+    uint64_t va = at(env, 1, 0), bits[1], done;
+
+    watch_flushes(env);
+    CHECK_OK(aspace_anon_init(&anon, env->host, PAGE, 0));
+    do_map(env, ASPACE_KIND_EAGER, va, 3 * PAGE, env->rw);
+    struct aspace_map m = request(ASPACE_KIND_PRIVATE, va + 3 * PAGE, PAGE, env->rw);
+    m.object = &anon.object;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    aspace_object_put(&anon.object);
+    poke(env, m.va, 1);
+    CHECK_OK(aspace_discard_zero(env->space, m.va, PAGE, &done));
+    CHECK_OK(aspace_migrate(env->space, va, ASPACE_PA_NONE));
+    CHECK_OK(aspace_discard(env->space, va + PAGE, PAGE));
+    fork_clone(env, &child);
+    poke(env, va, 2);
+    drop_clone(env, &child);
+    CHECK_EQ(stale.flushes, 5);
+    CHECK_OK(aspace_unmap(env->space, va, 4 * PAGE));
+    do_map(env, ASPACE_KIND_EAGER, va, PAGE, env->rw);
+    uint64_t pa = walk(env, va).entry_pa, *entry = aspace_phys_to_virt(pa);
+    *entry = naive_used(&env->config, *entry, true);
+    clean(NULL, entry, sizeof(*entry));
+    (void)!aspace_harvest_accessed(env->space, va, PAGE, bits, NULL); /* not every variant has flags */
+    CHECK_EQ(*(const uint64_t *)seen_at(pa), *entry);
+    if (env->run_pages > 1) {
+        uint64_t size = env->run_pages * PAGE, run = at(env, 1, 1);
+        do_linear(env, run, size, env->rw, device_pa(env, size));
+        CHECK_OK(aspace_dirty_start(env->space, &log));
+        CHECK_FAULT(aspace_fault(env->space, run + PAGE, ASPACE_W, NULL), ASPACE_FAULT_DONE);
+        expect_seen(env, run, env->run_pages);
+        CHECK_OK(aspace_dirty_stop(env->space));
+    }
+    env->hal.tlb_flush = stale.flush;
+}
+
+/* The walker of a format that may change the size of a leaf by one store finds either; the others nothing in between.
+ */
+static void cleaned_before_flush_large(struct env *env)
+{
+    uint64_t va = at(env, 1, 0), span = env->span[1];
+    struct aspace_fork fork;
+    static struct clone child;
+
+    watch_flushes(env);
+    do_map(env, ASPACE_KIND_EAGER, va, span, env->rw);
+    CHECK_OK(aspace_split(env->space, va));
+    CHECK_OK(aspace_collapse(env->space, va, 1));
+    do_map(env, ASPACE_KIND_EAGER, va + span, PAGE, env->rw);
+    unsigned before = stale.flushes;
+    make_clone(env, &child, 1);
+    CHECK_OK(aspace_fork_begin(&fork, env->space, child.space));
+    CHECK_ERROR(aspace_fork_step(&fork, 1), ASPACE_E_MORE); /* the large leaf and the table */
+    aspace_fork_cancel(&fork);
+    CHECK(stale.flushes > before);
+    drop_clone(env, &child);
+    env->hal.tlb_flush = stale.flush;
 }
 
 static void cleaned_fork(struct env *env)
@@ -330,6 +426,8 @@ static const struct test tests[] = {
     {"cleaned_small", cleaned_small, NEEDS_ROOM},
     {"cleaned_large", cleaned_large, NEEDS_HUGE},
     {"cleaned_fork", cleaned_fork, 0},
+    {"cleaned_before_flush", cleaned_before_flush, 0},
+    {"cleaned_before_flush_large", cleaned_before_flush_large, NEEDS_HUGE},
     {"hal_no_batches", no_batches, NEEDS_ROOM},
     {"hal_all_far", all_far, NEEDS_ROOM},
     {"hal_some_far", some_far, NEEDS_ROOM},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What once went wrong with pages of objects, and with those who are told of them. */
+/* What once went wrong with pages of objects, with those who are told of them, and with pinned ones. */
 #include <string.h>
 
 #include <aspace/object.h>
@@ -7,7 +7,7 @@
 #include <aspace/ticket.h>
 #include <aspace/watch.h>
 
-#include "../harness.h"
+#include "../conformance/clone.h"
 
 static struct one_page {
     struct aspace_object object; /* first */
@@ -202,7 +202,66 @@ static void revoked_although_pinned(struct env *env)
     aspace_frame_release(&frame);
 }
 
+/* The fork failed, the parent goes on, and what the child had is about to be released: the next write has to find the
+ * frame that the device uses. The frame of an earlier page of the child's is freed in between. */
+static struct {
+    struct env *env;
+    uint64_t va;
+    void (*free)(void *ctx, aspace_pa_t pa, unsigned order);
+} early_writer;
+
+static void write_before_release(void *ctx, aspace_pa_t pa, unsigned order)
+{
+    struct env *env = early_writer.env;
+
+    early_writer.free(ctx, pa, order);
+    env->hal.free = early_writer.free;
+    aspace_linux_set_cpu(1);
+    if (env->variant->smr == ASPACE_SMR_QSBR) {
+        aspace_cpu_online(env->host);
+    }
+    (void)!aspace_fault(env->space, early_writer.va, ASPACE_W, NULL);
+    if (env->variant->smr == ASPACE_SMR_QSBR) {
+        aspace_cpu_offline(env->host);
+    }
+    aspace_linux_set_cpu(0);
+    env->hal.free = write_before_release;
+}
+
+static void failed_fork_leaves_pinned_frames(struct env *env)
+{
+    struct aspace_map m = request(ASPACE_KIND_LAZY, env->base, 2 * PAGE, env->rw);
+    struct clone child;
+    int rc = ASPACE_E_NO_MEMORY;
+    aspace_pa_t frame;
+
+    m.fork = ASPACE_FORK_COPY;
+    m.max_leaf_level = 1;
+    make_clone(env, &child, 1);
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    poke(env, m.va, 1);
+    CHECK_OK(aspace_pin(env->space, m.va + PAGE, PAGE, ASPACE_RW, &frame));
+    early_writer.env = env;
+    early_writer.va = m.va + PAGE;
+    early_writer.free = env->hal.free;
+    env->hal.free = write_before_release;
+    for (uint64_t n = 1; rc != ASPACE_OK; n++) {
+        CHECK(n < 100);
+        arena_fail_nth(&env->machine.arena, n);
+        rc = aspace_fork(env->space, child.space);
+        arena_fail_nth(&env->machine.arena, 0);
+        CHECK_EQ(walk(env, m.va + PAGE).pa, frame);
+        audit(env);
+    }
+    poke(env, m.va + PAGE, 2);
+    CHECK_EQ(walk(env, m.va + PAGE).pa, frame);
+    env->hal.free = early_writer.free;
+    CHECK_OK(aspace_unpin(env->space, m.va + PAGE, PAGE, &frame));
+    drop_clone(env, &child);
+}
+
 static const struct test tests[] = {
+    {"failed_fork_leaves_pinned_frames", failed_fork_leaves_pinned_frames, 0},
     {"written_page_stays_dirty", written_page_stays_dirty, 0},
     {"watcher_learns_what_is_left", watcher_learns_what_is_left, 0},
     {"watcher_learns_of_zeroes", watcher_learns_of_zeroes, 0},

@@ -641,7 +641,7 @@ static void log_stays_with_the_parent(struct env *env)
     drop_beside(child);
 }
 
-/* More pins given back than there are. */
+/* More pins given back than there are, and one of an address that only the format cuts short. */
 static void too_many_unpins(struct env *env)
 {
     aspace_pa_t pages[2];
@@ -650,6 +650,8 @@ static void too_many_unpins(struct env *env)
     CHECK_OK(aspace_pin(env->space, env->base, PAGE, ASPACE_R, pages));
     pages[1] = pages[0];
     CHECK_ERROR(aspace_unpin(env->space, env->base, 2 * PAGE, pages), ASPACE_E_INVALID);
+    pages[1] |= UINT64_C(1) << 60;
+    CHECK_ERROR(aspace_unpin(env->space, env->base, PAGE, pages + 1), ASPACE_E_INVALID);
     CHECK_OK(aspace_unpin(env->space, env->base, PAGE, pages));
     CHECK_OK(aspace_pin(env->space, env->base, 2 * PAGE, ASPACE_R, pages));
     CHECK_ERROR(aspace_unpin(env->space, env->base, 2 * PAGE, (aspace_pa_t[]){pages[0], pages[0]}), ASPACE_E_INVALID);
@@ -738,7 +740,99 @@ static void shared_leaf_moved_in_pieces(struct env *env)
     CHECK_EQ(ledger(env).data, data);
 }
 
+/* The last table of a directory uses the budget up, and the step has still to end there. */
+static void step_ends_with_the_last_table(struct env *env)
+{
+    uint64_t va = at(env, 2, 1) - env->span[1]; /* the first is the last that its directory has */
+    struct aspace *child = beside(env);
+    struct aspace_fork fork;
+    unsigned tables = 0, steps = 0;
+    int rc;
+
+    for (; tables < 6 && va + PAGE <= env->end; tables++, va += env->span[1]) {
+        struct aspace_map m = request(ASPACE_KIND_EAGER, va, PAGE, env->rw);
+        m.fork = ASPACE_FORK_COPY;
+        CHECK_OK(aspace_map(env->space, &m, NULL));
+    }
+    CHECK_OK(aspace_fork_begin(&fork, env->space, child));
+    while ((rc = aspace_fork_step(&fork, 1)) == ASPACE_E_MORE) {
+        steps++;
+    }
+    CHECK_OK(rc);
+    CHECK(steps >= 2 * tables - 1); /* they are gone through twice: shared, then copied */
+    drop_beside(child);
+}
+
+/* Hardware said of one page of a run that the run was written. Taken apart, it forgot that of the others. */
+static void write_one_of_a_run(struct env *env, uint64_t va)
+{
+    uint64_t *entry = aspace_phys_to_virt(walk(env, va).entry_pa);
+
+    *entry = naive_used(&env->config, *entry, true);
+}
+
+static void runs_part_as_written(struct env *env)
+{
+    uint64_t pages = env->run_pages, size = pages * PAGE, va = at(env, 1, 1), bits[1], told;
+    uint64_t ways = 3;
+
+    for (uint64_t way = 0; way < ways; way++) {
+        struct aspace_dirty_config log = {.mode = ASPACE_DIRTY_HARDWARE};
+        uint64_t to = va, left = pages;
+        do_linear(env, va, size, env->rw, device_pa(env, size));
+        CHECK_OK(aspace_dirty_start(env->space, &log));
+        write_one_of_a_run(env, va);
+        if (way == 0) {
+            CHECK_OK(aspace_protect(env->space, va, PAGE, env->ro));
+        } else if (way == 1) {
+            CHECK_OK(aspace_unmap(env->space, va + --left * PAGE, PAGE));
+        } else {
+            to = va + size + PAGE;
+            CHECK_OK(aspace_move(env->space, va, size, to, NULL));
+        }
+        CHECK_OK(aspace_harvest_dirty(env->space, to, size, bits, &told));
+        CHECK_EQ(told, left);
+        CHECK_OK(aspace_dirty_stop(env->space));
+        CHECK_OK(aspace_clear(env->space));
+    }
+}
+
+/* A child that has been destroyed has no root to look at: its frame may be another table by then. */
+static void fork_into_a_destroyed_space(struct env *env)
+{
+    struct aspace *child = beside(env), *other;
+
+    CHECK_OK(aspace_destroy(child));
+    other = beside(env);
+    struct aspace_map m = request(ASPACE_KIND_TRAP, env->base, PAGE, env->rw);
+    CHECK_OK(aspace_map(other, &m, NULL));
+    CHECK_ERROR(aspace_fork(env->space, child), ASPACE_E_CLOSED);
+    drop_beside(other);
+    free(child);
+}
+
+/* An access that asks for nothing made a leaf without rights, which is no leaf. */
+static void access_to_nothing(struct env *env)
+{
+    do_map(env, ASPACE_KIND_LAZY, env->base, 2 * PAGE, env->rw);
+    poke(env, env->base, 1);
+    CHECK_OK(aspace_protect(env->space, env->base, 2 * PAGE, 0));
+    for (unsigned n = 0; n < 2; n++) {
+        CHECK_FAULT(aspace_fault(env->space, env->base + n * PAGE, 0, NULL), ASPACE_FAULT_PERMISSION);
+        CHECK_FAULT(aspace_fault(env->space, env->base + n * PAGE, ASPACE_U, NULL), ASPACE_FAULT_PERMISSION);
+        expect_absent(env, env->base + n * PAGE);
+    }
+    audit(env);
+    CHECK_OK(aspace_protect(env->space, env->base, 2 * PAGE, env->rw));
+    CHECK_EQ(peek(env, env->base), 1);
+    CHECK_EQ(peek(env, env->base + PAGE), 0);
+}
+
 static const struct test tests[] = {
+    {"step_ends_with_the_last_table", step_ends_with_the_last_table, 0},
+    {"fork_into_a_destroyed_space", fork_into_a_destroyed_space, NEEDS_PLAIN},
+    {"access_to_nothing", access_to_nothing, 0},
+    {"runs_part_as_written", runs_part_as_written, NEEDS_RUNS | NEEDS_AD},
     {"shared_leaf_moved_in_pieces", shared_leaf_moved_in_pieces, NEEDS_HUGE},
     {"rings_tell_what_has_moved", rings_tell_what_has_moved, 0},
     {"copy_without_memory_splits_nothing", copy_without_memory_splits_nothing, NEEDS_HUGE},
