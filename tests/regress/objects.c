@@ -269,6 +269,92 @@ static void next_leader_learns_what_to_fetch(struct env *env)
     aspace_trim(env->host);
 }
 
+/* A backend, or an object, is asked for more rights, and gives another frame, since the page it gave before has gone
+ * meanwhile: that is no reason for BUS. */
+static struct {
+    struct env *env;
+    struct aspace_map map;
+    struct aspace_frame frame[2];
+    unsigned asked;
+    void (*meanwhile)(void);
+} swap;
+
+static enum aspace_fault_result give_other(uint32_t access, struct aspace_page *page)
+{
+    if (access & ASPACE_W && swap.asked == 0) {
+        swap.asked = 1;
+        swap.meanwhile();
+    }
+    page->pa = swap.frame[swap.asked].pa;
+    page->rights = access & ASPACE_W ? swap.env->rw : swap.env->ro;
+    return ASPACE_FAULT_DONE;
+}
+
+static enum aspace_fault_result other_fill(const struct aspace_fill *fill, struct aspace_page *page)
+{
+    return give_other(fill->access, page);
+}
+
+static enum aspace_fault_result other_get(struct aspace_object *object, uint64_t offset, uint32_t access,
+                                          uint32_t flags, struct aspace_page *page)
+{
+    (void)object, (void)offset, (void)flags;
+    return give_other(access, page);
+}
+
+static void discard_it(void)
+{
+    CHECK_OK(aspace_discard(swap.env->space, swap.map.va, PAGE));
+}
+
+static void unmap_its_table(void)
+{
+    CHECK_OK(aspace_unmap(swap.env->space, swap.map.va, swap.map.size));
+    CHECK_OK(aspace_map(swap.env->space, &swap.map, NULL));
+}
+
+static void write_gets_another(struct env *env, const struct aspace_map *map, void (*meanwhile)(void))
+{
+    swap.env = env;
+    swap.map = *map;
+    swap.meanwhile = meanwhile;
+    swap.asked = 0;
+    CHECK_OK(aspace_map(env->space, map, NULL));
+    touch(env, map->va, ASPACE_R);
+    CHECK_EQ(walk(env, map->va).pa, swap.frame[0].pa);
+    touch(env, map->va, ASPACE_W);
+    CHECK_EQ(walk(env, map->va).pa, swap.frame[1].pa);
+    CHECK_OK(aspace_clear(env->space));
+}
+
+static void another_frame_for_a_write(struct env *env)
+{
+    static const struct aspace_backend backend = {.name = "other", .fill = other_fill};
+    static const struct aspace_object_ops other_ops = {.name = "other", .get = other_get};
+    static struct aspace_object object;
+    struct aspace_map m = request(ASPACE_KIND_CUSTOM, at(env, 1, 0), env->span[1], env->rw);
+
+    if (env->ro & ASPACE_W) {
+        test_skip("all that is readable can be written");
+    }
+    m.max_leaf_level = 1;
+    m.backend = &backend;
+    for (unsigned n = 0; n < 2; n++) {
+        CHECK_OK(aspace_frame_alloc(env->host, 0, true, &swap.frame[n]));
+    }
+    write_gets_another(env, &m, discard_it);
+    write_gets_another(env, &m, unmap_its_table);
+    CHECK_OK(aspace_object_init(&object, env->host, &other_ops, m.size));
+    m.kind = ASPACE_KIND_SHARED;
+    m.object = &object;
+    write_gets_another(env, &m, discard_it);
+    write_gets_another(env, &m, unmap_its_table);
+    aspace_trim(env->host);
+    for (unsigned n = 0; n < 2; n++) {
+        aspace_frame_release(&swap.frame[n]);
+    }
+}
+
 /* -------------------------------------------------------------------------------------------------- in other spaces */
 
 static void nap(void)
@@ -542,6 +628,7 @@ static const struct test tests[] = {
     {"evicted_around_a_ticket", evicted_around_a_ticket, 0},
     {"revoked_although_pinned", revoked_although_pinned, 0},
     {"asked_for_while_completed", asked_for_while_completed, 0},
+    {"another_frame_for_a_write", another_frame_for_a_write, 0},
     {"next_leader_learns_what_to_fetch", next_leader_learns_what_to_fetch, 0},
     {"end_is_told_to_who_listens", end_is_told_to_who_listens, NEEDS_SAMPLE},
     {"gone_when_nobody_is_in_it", gone_when_nobody_is_in_it, NEEDS_SAMPLE},
