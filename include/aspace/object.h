@@ -94,9 +94,9 @@ uint64_t aspace_object_size(const struct aspace_object *object); /* bytes */
  * Cost: the areas that map the object, and their tables in the range.
  */
 
-/* A new size. Growing only permits more. Pages that begin at or after the end are unmapped, private copies of them
- * too, as a file's are elsewhere; an access to them answers BUS. A page of which a part is left stays: what is past
- * the end in it is the object's business. */
+/* A new size; where an object has a truncation of its own, that is to be called instead. Growing only permits more.
+ * Pages that begin at or after the end are unmapped, private copies of them too, as a file's are elsewhere; an access
+ * to them answers BUS. A page of which a part is left stays: what is past the end in it is the object's business. */
 void aspace_object_truncate(struct aspace_object *object, uint64_t size);
 
 /* Unmap the pages of [offset, offset + size), rounded out to pages, and let the next access ask for them again. Private

@@ -87,7 +87,7 @@ ASPACE_MUST_CHECK int aspace_fault_fail(struct aspace_ticket *ticket, int error)
  * whatever CPUs. Failure: STALE (the ticket was IDLE, or became so before). */
 ASPACE_MUST_CHECK int aspace_fault_cancel(struct aspace_ticket *ticket);
 
-/* What the ticket is now. Context: its owner's, any CPU. Cost: a load. */
+/* What the ticket is now; WAITING, too, while a CPU is ending it. Context: its owner's, any CPU. Cost: a load. */
 enum aspace_ticket_state aspace_ticket_state(const struct aspace_ticket *ticket);
 
 #ifdef __cplusplus
