@@ -46,7 +46,7 @@ static void disk_release(void *ctx, uint64_t offset, aspace_pa_t pa, unsigned or
 {
     (void)ctx;
     (void)offset;
-    disk.mapped--;
+    __atomic_fetch_sub(&disk.mapped, 1, __ATOMIC_RELAXED);
     disk.hal.free(disk.port, pa, order);
 }
 

@@ -25,8 +25,9 @@ enum {
 };
 
 /*
- * What an object does. Called by several CPUs at once, without locks of the library, and, but for `released`, inside
- * of a read section: none may block for long, or call anything that waits (range operations, the operations below).
+ * What an object does. Called by several CPUs at once, without locks of the library; `get` inside of a read section,
+ * the others in one or not. But for `released` none may block for long, or call anything that waits (range operations,
+ * the operations below).
  */
 struct aspace_object_ops {
     const char *name;
@@ -87,14 +88,15 @@ uint64_t aspace_object_size(const struct aspace_object *object); /* bytes */
 /*
  * The three that take pages back, in every space that maps the object, also while areas of it are mapped, unmapped and
  * faulted in, and spaces destroyed. The caller has a reference.
- * Context: outside of read sections. TLB: on return no CPU can use a translation that was taken away. Cannot fail: they
- * need no memory. A fault that is being handled meanwhile, with a page got before, does not map it, and asks again.
+ * Context: outside of read sections; they wait for the end of a fork of such a space (fork.h). TLB: on return no CPU
+ * can use a translation that was taken away. Cannot fail: they need no memory. A fault that is being handled meanwhile,
+ * with a page got before, does not map it, and asks again.
  * Cost: the areas that map the object, and their tables in the range.
  */
 
-/* A new size. Growing only permits more. Pages that begin at or after the end are unmapped, private copies of them
- * too, as a file's are elsewhere; an access to them answers BUS. A page of which a part is left stays: what is past
- * the end in it is the object's business. */
+/* A new size; where an object has a truncation of its own, that is to be called instead. Growing only permits more.
+ * Pages that begin at or after the end are unmapped, private copies of them too, as a file's are elsewhere; an access
+ * to them answers BUS. A page of which a part is left stays: what is past the end in it is the object's business. */
 void aspace_object_truncate(struct aspace_object *object, uint64_t size);
 
 /* Unmap the pages of [offset, offset + size), rounded out to pages, and let the next access ask for them again. Private

@@ -4,14 +4,16 @@
  * to a table is held while a fault is pending, so that it fits threads, stackless tasks and vCPU loops alike.
  *
  *   try        NEEDS_IO: the ticket leads; fetch the page that *info tells into a frame which nothing maps, then
- *              WAITING: another ticket leads for this page; wait for hal->wake, then look at aspace_ticket_state
+ *              WAITING: another ticket leads for this page; wait for hal->wake, which may come before try has
+ *              returned, then look at aspace_ticket_state
  *   complete   of a leader: maps the frame, if all is still as it was
  *   fail       of a leader: the next in line leads
  *   cancel     of any: the same
  *
  * A leader that ends makes those who wait for its page run their access again, or one of them lead; so nobody waits
- * for nothing. Unmap, replace, discard, protection to none and close make the tickets in their range stale: the
- * leaders learn it when they complete, those who wait are woken at once. Today the pages of CUSTOM areas are fetched.
+ * for nothing. Unmap, replace, move, discard, protection to none, an object that takes its pages back, and close make
+ * the tickets in their range stale: the leaders learn it when they complete, those who wait are woken at once. Today
+ * the pages of CUSTOM areas are fetched.
  */
 #ifndef ASPACE_TICKET_H
 #define ASPACE_TICKET_H
@@ -32,10 +34,11 @@ struct aspace_pending {
 /* The caller's memory, zeroed before its first use, and left where it is while it is not IDLE. All but `waiter` is the
  * library's. A ticket that is not IDLE pins the memory of its space, not what the space maps. */
 struct aspace_ticket {
-    void *waiter; /* what hal->wake gets; NULL: nobody is to be woken */
+    void *waiter; /* what hal->wake gets; NULL: nobody is to be woken. After WAITING it is used until the wake has come,
+                     be the ticket IDLE before that, or cancel has answered OK */
     struct aspace_pending pending;
     struct aspace *space;
-    uint64_t area_id, pa_end;
+    uint64_t area_id, cookie, offset, pa_end;
     uint64_t state;
     uint32_t need, leads;
 };
@@ -53,8 +56,8 @@ enum {
 /*
  * As aspace_fault, and where the backend answers NEEDS_IO the ticket is armed: NEEDS_IO, it leads, or WAITING. info may
  * be NULL; for NEEDS_IO it is what says which page of which area is to be fetched. A ticket that is not IDLE: for the
- * same page the answer is what it is now, for another WOULD_BLOCK. WOULD_BLOCK too where the page is there with too few
- * rights, and the backend needs I/O to give more.
+ * same page the answer is what it is now, or RETRY while a CPU is ending it; for another WOULD_BLOCK. WOULD_BLOCK too
+ * where the page is there with too few rights, and the backend needs I/O to give more.
  * Context: any; never blocks. Atomic: the tables that complete will need are made here (NO_MEMORY). Cost: a fault, a
  * page-table lock, and a look at each pending ticket of the space.
  */
@@ -84,7 +87,7 @@ ASPACE_MUST_CHECK int aspace_fault_fail(struct aspace_ticket *ticket, int error)
  * whatever CPUs. Failure: STALE (the ticket was IDLE, or became so before). */
 ASPACE_MUST_CHECK int aspace_fault_cancel(struct aspace_ticket *ticket);
 
-/* What the ticket is now. Context: its owner's, any CPU. Cost: a load. */
+/* What the ticket is now; WAITING, too, while a CPU is ending it. Context: its owner's, any CPU. Cost: a load. */
 enum aspace_ticket_state aspace_ticket_state(const struct aspace_ticket *ticket);
 
 #ifdef __cplusplus

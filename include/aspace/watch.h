@@ -50,8 +50,9 @@ struct aspace_watcher {
      * has acknowledged the invalidation, before the operation returns, and before a frame or a table that it took is
      * released. So what a device may still reach until the call returns is nobody else's yet; but what CPUs find there
      * may be new already, so a device that writes must be stopped before frames change (FRAME) if no write may be lost.
-     * No lock is held, nor a read section of the library's: it may call the library, and may wait. Several CPUs may be
-     * in it at once. An operation that fails tells nothing; one that found nothing to take may tell.
+     * No lock is held, nor a read section of the library's: it may wait, and call the library, but not what takes
+     * pages of objects back (object.h), which may be what it is called by. Several CPUs may be in it at once. An
+     * operation that fails tells nothing; one that found nothing to take may tell.
      * Harvests of accessed and dirty flags tell nothing: what a dirty log withholds comes back by itself.
      */
     void (*gone)(struct aspace_watcher *watcher, const struct aspace_gone *gone);

@@ -47,7 +47,10 @@ static int write_page(struct linux_file *file, const struct linux_page *page)
     file->writes++;
     while (done < bytes) {
         ssize_t n = pwrite(file->config.fd, from + done, bytes - done, (off_t)(page->offset + done));
-        if (n < 0 && errno != EINTR) {
+        if (n == 0) {
+            errno = EIO; /* it would be so for ever */
+        }
+        if (n <= 0 && errno != EINTR) {
             return -1;
         }
         done += n > 0 ? (uint64_t)n : 0;
@@ -231,7 +234,8 @@ int linux_file_sync(struct linux_file *file)
     int rc = 0, error = 0;
 
     pthread_mutex_lock(&file->io);
-    for (uint64_t most = c->pages; most && (page = pick(file, LINUX_CACHE_DIRTY)) != NULL; most--) {
+    uint64_t most = __atomic_load_n(&c->pages, __ATOMIC_RELAXED);
+    for (; most && (page = pick(file, LINUX_CACHE_DIRTY)) != NULL; most--) {
         aspace_object_clean(&file->object, page->offset, PAGE_BYTES);
         int failed = write_page(file, page);
         error = failed ? errno : error;
@@ -264,12 +268,15 @@ int linux_file_shrink(struct linux_file *file)
 int linux_file_truncate(struct linux_file *file, uint64_t size)
 {
     struct linux_cache *c = &file->cache;
-    uint64_t from = (size + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1), before = aspace_object_size(&file->object);
-    uint64_t cut = size < before ? size : before;
+    uint64_t from = (size + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
     struct linux_page *page;
+    int rc;
 
     pthread_mutex_lock(&file->io);
-    int rc = ftruncate(file->config.fd, (off_t)size);
+    uint64_t before = aspace_object_size(&file->object), cut = size < before ? size : before;
+    do {
+        rc = ftruncate(file->config.fd, (off_t)size);
+    } while (rc != 0 && errno == EINTR);
     if (rc == 0) {
         aspace_object_truncate(&file->object, size);
         pthread_mutex_lock(&c->lock);

@@ -38,7 +38,8 @@ int linux_file_init(struct linux_file *file, struct aspace_host *host, const str
  * called outside of read sections. */
 int linux_file_load(struct linux_file *file, uint64_t offset);
 
-/* Write back what is dirty. 0, or -1 with errno: what could not be written stays dirty. */
+/* Write back what is dirty. 0, or -1 with errno: what could not be written stays dirty. With the last reference the
+ * rest is written, and nobody is told if it cannot be. */
 int linux_file_sync(struct linux_file *file);
 
 /* Unmap and drop the oldest page, written back first. 1; 0: there is none; -1 with errno: it stays. */

@@ -95,8 +95,12 @@ bool linux_remote_take(struct linux_remote *remote, uint64_t *offset)
 int linux_remote_fill(struct linux_remote *remote, uint64_t offset, const void *contents)
 {
     struct linux_cache *c = &remote->cache;
-    struct linux_page *page = linux_cache_make(c, offset);
 
+    if (offset % PAGE_BYTES != 0 || offset / PAGE_BYTES >= remote->pages) {
+        errno = EINVAL;
+        return -1;
+    }
+    struct linux_page *page = linux_cache_make(c, offset);
     if (!page) {
         errno = ENOMEM;
         return -1;

@@ -20,10 +20,12 @@ struct linux_remote {
 /* 0, or -1 with errno. */
 int linux_remote_init(struct linux_remote *remote, struct aspace_host *host, uint64_t size);
 
-/* A page that somebody waits for, which is from now on the caller's to fetch. False: there is none. */
+/* A page that somebody waits for, which is from now on the caller's to fetch. False: there is none. It can be asked for
+ * by a fault whose ticket is not armed yet when it has come: who leads looks once more before he waits for it. */
 bool linux_remote_take(struct linux_remote *remote, uint64_t *offset);
 
-/* The contents of a page have come. 0; -1 with errno: EEXIST (it is here), ENOMEM. */
+/* The contents of a page have come. 0; -1 with errno: EINVAL (there is no page of this offset), EEXIST (it is here),
+ * ENOMEM. */
 int linux_remote_fill(struct linux_remote *remote, uint64_t offset, const void *contents);
 
 /* Send a page away: unmapped everywhere, its contents copied out. Outside of read sections. 0; -1 with errno:

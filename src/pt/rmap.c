@@ -199,16 +199,24 @@ static bool take_page(struct area *area)
     return pages != 0;
 }
 
-/* The first link from this one on whose area has pages, one of which is held now (B2, B3). Under the object's lock. */
-static struct rmap_link *hold(struct rmap_link *link, struct host_cpu *me)
+/* B3 */
+static bool visit(struct host_cpu *me, const struct pt *pt, const struct aspace_host *host)
 {
-    for (; link; link = link->next) {
-        seam_store(&me->visiting, link->pt);
-        seam_fence();
-        if (take_page(link->area))
-            return link;
-    }
-    return NULL;
+    bool leaving = false;
+    seam_store(&me->visiting, pt);
+    seam_fence();
+    if (UNLIKELY(seam_load(&host->leaving)))
+        for (uint32_t i = 0; i < host->cpus; i++)
+            leaving |= seam_load(&host->cpu[i].leaving) == pt;
+    return !leaving;
+}
+
+/* The first link from this one on whose area has pages, one of which is held now (B2, B3). Under the object's lock. */
+static struct rmap_link *hold(struct rmap_link *link, struct host_cpu *me, const struct aspace_host *host)
+{
+    while (link && !(visit(me, link->pt, host) && take_page(link->area)))
+        link = link->next;
+    return link;
 }
 
 void rmap_revoke(struct rmap_revoke *r)
@@ -218,23 +226,31 @@ void rmap_revoke(struct rmap_revoke *r)
     seam_add_acq_rel(&object->sequence, 1);
     seam_fence();
     seam_lock(&object->lock, host_lock_tag());
-    struct rmap_link *link = hold(object->first, me);
+    struct rmap_link *link = hold(object->first, me, object->host);
     seam_unlock(&object->lock);
     while (link) {
         revoke_link(link, r);
         struct area *area = link->area;
         seam_lock(&object->lock, host_lock_tag());
-        link = hold(link->next, me);
+        link = hold(link->next, me, object->host);
+        area_put_pages(object->host, area, 1); /* before the lock is another's: its table may be gone now */
         seam_unlock(&object->lock);
-        area_put_pages(object->host, area, 1);
     }
     seam_store_release(&me->visiting, NULL);
 }
 
 void rmap_leave(const struct pt *pt)
 {
+    seam_add(&pt->host->leaving, 1);
+    seam_store(&host_this_cpu(pt->host)->leaving, pt);
     seam_fence();
     for (uint32_t i = 0; i < pt->host->cpus; i++)
         while (seam_load_acquire(&pt->host->cpu[i].visiting) == pt)
             aspace_pause();
+}
+
+void rmap_left(const struct pt *pt)
+{
+    seam_store_release(&host_this_cpu(pt->host)->leaving, NULL);
+    seam_sub_release(&pt->host->leaving, 1);
 }

@@ -8,7 +8,9 @@
  *       list before, cannot move it past a walk.
  *   B2  A walk holds a page of the area it works on, so the record lives, and with it the link.
  *   B3  A CPU publishes the table it is about to work on (host_cpu.visiting), fences, and then takes that page, if
- *       there are any. Who destroys a space looks after the last page is gone. So the table lives.
+ *       there are any. Who destroys a space has emptied the table, publishes that (host_cpu.leaving), fences, and waits
+ *       for who is in it; who comes later finds it published and passes by, though another who is in there may hold a
+ *       page of the area. Such a page is given back before another can look for it. So the table lives.
  *   B4  The object's sequence is raised (seq_cst), then the tables are looked at, each leaf under its lock. A fault
  *       reads the sequence, asks the object, and installs under that lock after it has read the sequence again
  *       (seq_cst). So a page that was got before is not installed after.
@@ -67,7 +69,9 @@ struct rmap_revoke {
 /* Raise the sequence, then do it in every table; flushed on return. Outside of sections; needs no memory. */
 void rmap_revoke(struct rmap_revoke *r);
 
-/* The last page of the table is gone: wait until nobody works on it. */
+/* The table is empty: wait until nobody works on it, and let nobody begin to; until what was left behind by those who
+ * did is released, too. */
 void rmap_leave(const struct pt *pt);
+void rmap_left(const struct pt *pt);
 
 #endif

@@ -346,7 +346,18 @@ static uint64_t with_more_rights(const struct fault *f, uint32_t rights)
     return fmt_with_rights(pt->F, &pt->C, level, f->w.e, log_kept_rights(pt, level, f->w.e, rights));
 }
 
-/* A backend gave the page fewer rights than the area has: it is asked again, and may give more for the same frame. */
+/* Is the slot still what the walk found? Asked under the lock, as a slot of a table that is unlinked stays as it is. */
+static bool is_as_found(const struct fault *f)
+{
+    struct node *n = walk_node(f->pt, f->w.slots);
+    seam_lock(&n->lock, host_lock_tag());
+    bool same = !n->stale && slot_load(f->w.slots + f->w.index) == f->w.e;
+    seam_unlock(&n->lock);
+    return same;
+}
+
+/* A backend gave the page fewer rights than the area has: it is asked again, and may give more for the same frame. For
+ * another one, if the page is no longer mapped. */
 static enum aspace_fault_result upgrade(struct fault *f, const struct area *area, value_t v)
 {
     const struct pt *pt = f->pt;
@@ -367,7 +378,9 @@ static enum aspace_fault_result upgrade(struct fault *f, const struct area *area
         e = with_more_rights(f, now);
     bool done = same && publish_upgrade(f, v, e, now);
     release_page(f, area, &page, f->w.level); /* the mapping holds one reference, not two */
-    return done ? ASPACE_FAULT_DONE : same ? FAULT_AGAIN : answer(f, area, ASPACE_FAULT_BUS);
+    if (done)
+        return ASPACE_FAULT_DONE;
+    return same || !is_as_found(f) ? FAULT_AGAIN : answer(f, area, ASPACE_FAULT_BUS);
 }
 
 /* Accessed and dirty are kept by software where hardware does not, and a leaf may have been cleaned. */

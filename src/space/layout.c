@@ -26,7 +26,7 @@ int aspace_brk_set(struct aspace_brk *b, aspace_va_t end)
     if ((b->start | b->limit) & (PAGE_BYTES - 1))
         return ASPACE_E_INVALID;
     aspace_va_t now = b->end ? b->end : b->start;
-    if (end < b->start || end - b->start > b->limit)
+    if (end < b->start || end - b->start > b->limit || page_up(end) < end)
         return ASPACE_E_LIMIT;
     aspace_va_t from = page_up(now), to = page_up(end);
     int rc = ASPACE_E_OK;

@@ -62,12 +62,13 @@ static uint64_t *frame_word(struct aspace_anon *anon, uint64_t offset)
     return place;
 }
 
-/* The same without making any: NULL if there is no node for it. */
-static const uint64_t *find_word(const struct aspace_anon *anon, uint64_t offset)
+/* The same without making any: NULL if there is no node for it, nor for what follows up to *end. */
+static const uint64_t *find_word(const struct aspace_anon *anon, uint64_t offset, uint64_t *end)
 {
     const uint64_t *place = &anon->root;
     for (unsigned level = ANON_LEVELS; level-- > 0;) {
         uint64_t word = slot_load(place);
+        *end = (offset | ((1ull << (12 + ANON_BITS * (level + 1))) - 1)) + 1;
         if (!word)
             return NULL;
         place = &node_words(word)[word_index(offset, level)];
@@ -75,9 +76,22 @@ static const uint64_t *find_word(const struct aspace_anon *anon, uint64_t offset
     return place;
 }
 
-static void *word_frame(uint64_t word)
+/* Zero from `offset` to the end of its page. Returns where to go on: what is missing, or cut off, reads zero anyway. In
+ * a section, and below the size that is seen there: a truncation stores the size, and frees after a grace period. */
+static uint64_t clear_page(const struct aspace_anon *anon, uint64_t offset)
 {
-    return aspace_phys_to_virt(word & ~4095ull);
+    uint64_t end = anon->limit, word;
+    smr_enter(anon->object.host);
+    if ((offset & ~4095ull) < aspace_object_size(&anon->object)) {
+        const uint64_t *place = find_word(anon, offset, &end);
+        if (place)
+            end = (offset | 4095) + 1;
+        word = place ? slot_load(place) : 0;
+        if (word)
+            memset((char *)aspace_phys_to_virt(word & ~4095ull) + (offset & 4095), 0, end - offset);
+    }
+    smr_leave(anon->object.host);
+    return end;
 }
 
 /* Free the frames at `from` and after in the tree below *place, which begins at offset `at`. Bounded: the levels. */
@@ -85,7 +99,7 @@ static void free_from(struct aspace_anon *anon, uint64_t *place, unsigned level,
 {
     struct aspace_host *host = anon->object.host;
     uint64_t span = 1ull << (12 + ANON_BITS * level); /* of all of it */
-    if (!*place || at + span <= from)
+    if (at + span <= from || !*place)
         return;
     if (!level) {
         host->hal->free(host->ctx, *place & ~4095ull, 0);
@@ -129,15 +143,12 @@ static enum aspace_fault_result anon_get(struct aspace_object *object, uint64_t 
     return ASPACE_FAULT_DONE;
 }
 
-/* For who asks for zeroes: the frames stay, since they are mapped. Missing ones read zero anyway. */
+/* For who asks for zeroes: the frames stay, since they are mapped. */
 static int anon_zero(struct aspace_object *object, uint64_t offset, uint64_t size)
 {
     struct aspace_anon *anon = (struct aspace_anon *)(void *)object;
-    for (uint64_t at = offset; at < offset + size && at < anon->limit; at += 4096) {
-        const uint64_t *word = find_word(anon, at);
-        if (word && slot_load(word))
-            memset(word_frame(slot_load(word)), 0, 4096);
-    }
+    for (uint64_t at = offset; at < offset + size && at < anon->limit;)
+        at = clear_page(anon, at);
     return ASPACE_E_OK;
 }
 
@@ -174,14 +185,15 @@ int aspace_anon_truncate(struct aspace_anon *anon, uint64_t size)
     uint64_t old = aspace_object_size(object), from = (size + 4095) & ~4095ull;
     if (size > anon->limit)
         return ASPACE_E_RANGE;
+    if (size > old && old & 4095)
+        (void)clear_page(anon, old);
     aspace_object_truncate(object, size);
     if (size >= old)
         return ASPACE_E_OK;
     smr_wait(object->host, smr_goal(object->host));
     free_from(anon, &anon->root, ANON_LEVELS, 0, from);
-    const uint64_t *word = size & 4095 ? find_word(anon, size) : NULL;
-    if (word && slot_load(word))
-        memset((char *)word_frame(slot_load(word)) + (size & 4095), 0, 4096 - (size & 4095));
+    if (size & 4095)
+        (void)clear_page(anon, size);
     return ASPACE_E_OK;
 }
 

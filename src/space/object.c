@@ -161,6 +161,15 @@ static bool install(const struct object_fault *k, const struct asked *a, uint64_
     return done;
 }
 
+/* Not what was asked for any more: the lock tells of the table, since a slot of one that is unlinked stays as it is. */
+static bool has_changed(const struct object_fault *k, const struct asked *a)
+{
+    seam_lock(&k->n->lock, host_lock_tag());
+    bool changed = k->n->stale || seam_load(&a->object->sequence) != a->sequence || slot_load(k->slot) != k->e;
+    seam_unlock(&k->n->lock);
+    return changed;
+}
+
 /* A frame of the area's own, with the page's contents. The page goes back in any case. */
 static enum aspace_fault_result fill_copy(const struct object_fault *k, const struct asked *a)
 {
@@ -217,8 +226,7 @@ enum aspace_fault_result object_upgrade(const struct object_fault *k)
             pt_sync_icache(pt, a.page.rights & ~had, pa, 4096);
         r = install(k, &a, leaf) ? ASPACE_FAULT_DONE : OBJECT_AGAIN;
     } else {
-        bool moved = seam_load(&a.object->sequence) != a.sequence || slot_load(k->slot) != k->e;
-        r = moved ? OBJECT_AGAIN : ASPACE_FAULT_BUS;
+        r = has_changed(k, &a) ? OBJECT_AGAIN : ASPACE_FAULT_BUS;
     }
     put_page(&a); /* the mapping holds one reference, not two */
     return r;

@@ -339,11 +339,12 @@ int aspace_destroy_step(struct aspace *s, size_t budget)
         limbo_drain_wait(host);
         rmap_leave(pt);
         limbo_drain_wait(host); /* what an object, who was in here, left behind */
+        rmap_left(pt);
     }
     if (pt->root->dense)
         pool_free(host, pt->root->dense);
     pool_free(host, pt->root);
-    s->state = SPACE_CLOSED;
+    seam_store(&s->state, SPACE_CLOSED); /* the end of a ticket may be looking */
     seam_add(&host->spaces, (uint64_t)-1);
     space_unpin(s);
     return ASPACE_E_OK;

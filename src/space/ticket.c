@@ -221,12 +221,19 @@ static enum aspace_fault_result arm(struct aspace *s, struct aspace_ticket *t)
     return r;
 }
 
-/* A ticket that is in use: what it is now, if that is what is asked. */
-static enum aspace_fault_result in_use(const struct aspace *s, aspace_va_t va, const struct aspace_ticket *t)
+/* A ticket that is in use: what it is now, if that is what is asked. One that another CPU is ending, or has let go
+ * meanwhile, may have had its wake: who waited for it now would wait for nothing. */
+static enum aspace_fault_result in_use(const struct aspace *s, aspace_va_t va, const struct aspace_ticket *t,
+                                       struct aspace_fault_info *info)
 {
     if (t->space != s || t->pending.va != (va & ~4095ull))
         return ASPACE_FAULT_WOULD_BLOCK;
-    return aspace_ticket_state(t) == ASPACE_TICKET_LEADING ? ASPACE_FAULT_NEEDS_IO : ASPACE_FAULT_WAITING;
+    *info = (struct aspace_fault_info){t->cookie, t->offset + (va & 4095), t->area_id};
+    switch (seam_load_acquire(&t->state)) {
+    case LEADING: return ASPACE_FAULT_NEEDS_IO;
+    case WAITING: return ASPACE_FAULT_WAITING;
+    default: return ASPACE_FAULT_RETRY;
+    }
 }
 
 static enum aspace_fault_result try_once(struct aspace *s, aspace_va_t va, uint32_t access, struct aspace_ticket *t,
@@ -243,6 +250,8 @@ static enum aspace_fault_result try_once(struct aspace *s, aspace_va_t va, uint3
     t->space = s;
     t->pending.va = va & ~4095ull;
     t->area_id = info->area_id;
+    t->cookie = info->cookie;
+    t->offset = info->offset - (va & 4095);
     t->need = access & (s->pt.F->has_user ? 15u : 7u);
     t->pa_end = s->pt.C.pa_end;
     return arm(s, t);
@@ -255,10 +264,11 @@ enum aspace_fault_result aspace_fault_try(struct aspace *s, aspace_va_t va, uint
     enum aspace_fault_result r = ASPACE_FAULT_RETRY;
     t = flags & ASPACE_FAULT_NOWAIT ? NULL : t;
     aspace_trace(fault_try, s, va, access);
+    info = info ? info : &own;
     if (t && aspace_ticket_state(t) != ASPACE_TICKET_IDLE)
-        return in_use(s, va, t);
+        return in_use(s, va, t, info);
     for (int round = 0; round < WALK_ROUNDS && r == ASPACE_FAULT_RETRY; round++)
-        r = try_once(s, va, access, t, info ? info : &own);
+        r = try_once(s, va, access, t, info);
     if (r == ASPACE_FAULT_WAITING || r == ASPACE_FAULT_WOULD_BLOCK)
         COUNT(pt_this_cpu(&s->pt)->faults[r], 1);
     return r;

@@ -94,23 +94,39 @@ static void take_off(struct aspace *s, const struct aspace_watcher *w)
         seam_store(&s->pt.gone, NULL);
 }
 
+/* No call that was made before it was taken off is in progress. */
+static void wait_for_calls(const struct aspace_watcher *w)
+{
+    while (seam_load_acquire(&w->calls))
+        aspace_pause();
+}
+
 void aspace_unwatch(struct aspace *s, struct aspace_watcher *w)
 {
     seam_lock(&s->watch_lock, host_lock_tag());
     take_off(s, w);
     seam_unlock(&s->watch_lock);
-    while (seam_load_acquire(&w->calls))
-        aspace_pause();
+    wait_for_calls(w);
 }
 
-/* No call on the space is in progress, so that nobody is to be waited for. What is taken away afterwards concerns no
- * one. */
+static struct aspace_watcher *take_first(struct aspace *s)
+{
+    seam_lock(&s->watch_lock, host_lock_tag());
+    struct aspace_watcher *w = s->watchers;
+    if (w)
+        take_off(s, w);
+    seam_unlock(&s->watch_lock);
+    return w;
+}
+
+/* No call on the space is in progress, but an object may be taking its pages back, and telling of it. What is taken
+ * away afterwards concerns no one. */
 void space_tell_destroyed(struct aspace *s)
 {
     const struct pt_gone gone = {.kind = ASPACE_GONE_DESTROYED, .va = s->pt.base, .end = s->pt.end};
-    while (s->watchers) {
-        struct aspace_watcher *w = s->watchers;
-        take_off(s, w);
+    struct aspace_watcher *w;
+    while ((w = take_first(s)) != NULL) {
+        wait_for_calls(w);
         tell_one(s, w, &gone);
     }
 }

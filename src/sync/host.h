@@ -45,6 +45,7 @@ struct host_cpu {
 
     /* Whose table this CPU is in on behalf of an object (pt/rmap.h): read by who destroys a space. */
     const void *visiting;
+    const void *leaving; /* the table that this CPU has emptied, to destroy it: nobody is to begin to visit it */
 
     uint32_t limbo_polls; /* own CPU only: not every operation asks whether a grace period has passed */
     uint32_t n_tables; /* own CPU only, as are all below; aspace_trim requires that no call is in progress elsewhere */
@@ -76,6 +77,7 @@ struct aspace_host {
     struct node *area_partial; /* record pages with free slots */
     uint64_t next_id;          /* atomic */
     uint64_t spaces;           /* atomic */
+    uint64_t leaving;          /* atomic: CPUs whose `leaving` is set */
 
     /* Counts of shared frames (pt/shares.h): pages are added under `lock` and found without it. */
     void *share_root __attribute__((aligned(ASPACE_CACHE_LINE)));

@@ -168,6 +168,37 @@ static void file_truncated(struct env *env)
     close_file(env, &f, fd);
 }
 
+/* Who waits for another truncation to end goes on from the size that it left. */
+static void *cut_to_a_page(void *file)
+{
+    CHECK_EQ(linux_file_truncate(file, PAGE), 0);
+    return NULL;
+}
+
+static void file_truncated_twice(struct env *env)
+{
+    static struct linux_file f;
+    uint64_t va = at(env, 1, 0);
+    int fd = make_file();
+    pthread_t thread;
+
+    open_file(env, &f, (struct linux_file_config){.fd = fd, .writes = true, .reads_at_once = true});
+    map_object(env, ASPACE_KIND_SHARED, va, FILE_PAGES, &f.object);
+    CHECK_EQ(linux_file_truncate(&f, 16), 0);
+    pthread_mutex_lock(&f.io); /* the other truncation, which makes the file larger, is this test */
+    CHECK_EQ(pthread_create(&thread, NULL, cut_to_a_page, &f), 0);
+    usleep(20000);
+    CHECK_EQ(ftruncate(fd, FILE_BYTES), 0);
+    aspace_object_truncate(&f.object, FILE_BYTES);
+    poke(env, va + 2 * PAGE, 22);
+    pthread_mutex_unlock(&f.io);
+    pthread_join(thread, NULL);
+    CHECK_EQ(f.cache.pages, 0);
+    CHECK_EQ(linux_file_truncate(&f, FILE_BYTES), 0);
+    CHECK_EQ(peek(env, va + 2 * PAGE), 0);
+    close_file(env, &f, fd);
+}
+
 /* What cannot be read answers BUS; what cannot be written stays dirty. */
 static void file_fails(struct env *env)
 {
@@ -237,11 +268,31 @@ static void remote(struct env *env)
     aspace_object_put(&r.object);
 }
 
+/* Offsets come from the other side. */
+static void remote_has_no_such_page(struct env *env)
+{
+    static struct linux_remote r;
+    static const uint64_t words[512];
+    const uint64_t bad[] = {8 * PAGE, 4096 * PAGE, PAGE / 2, 0 - PAGE};
+
+    CHECK_EQ(linux_remote_init(&r, env->host, 7 * PAGE + 1), 0);
+    for (unsigned n = 0; n < 4; n++) {
+        errno = 0;
+        CHECK_EQ(linux_remote_fill(&r, bad[n], words), -1);
+        CHECK_EQ(errno, EINVAL);
+    }
+    CHECK_EQ(r.cache.pages, 0);
+    CHECK_EQ(linux_remote_fill(&r, 7 * PAGE, words), 0);
+    aspace_object_put(&r.object);
+}
+
 static const struct test tests[] = {
     {"file_read_and_written", file_read_and_written, NEEDS_FEW},
     {"file_loaded", file_loaded, NEEDS_FEW},
     {"file_truncated", file_truncated, NEEDS_FEW},
+    {"file_truncated_twice", file_truncated_twice, NEEDS_FEW},
     {"file_fails", file_fails, NEEDS_FEW},
     {"remote", remote, NEEDS_FEW},
+    {"remote_has_no_such_page", remote_has_no_such_page, NEEDS_FEW},
 };
 const struct suite backing_suite = SUITE(tests);

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What once went wrong with pages of objects, with those who are told of them, and with pinned ones. */
+#define _DEFAULT_SOURCE
+
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <aspace/object.h>
 #include <aspace/pin.h>
@@ -29,9 +34,10 @@ static void one_page_dirty(struct aspace_object *object, uint64_t offset, aspace
     one_page.dirty++;
 }
 
+static const struct aspace_object_ops ops = {.name = "one page", .get = one_page_get, .dirty = one_page_dirty};
+
 static void map_one_page(struct env *env, enum aspace_kind kind, uint32_t max_rights)
 {
-    static const struct aspace_object_ops ops = {.name = "one page", .get = one_page_get, .dirty = one_page_dirty};
     struct aspace_map m = request(kind, env->base, PAGE, env->rw);
 
     memset(&one_page, 0, sizeof(one_page));
@@ -260,6 +266,418 @@ static void failed_fork_leaves_pinned_frames(struct env *env)
     drop_clone(env, &child);
 }
 
+/* A page that a ticket is for is asked for again while the ticket is being completed: whoever is told to wait for it
+ * would wait for a wake that does not come. */
+static struct {
+    struct env *env;
+    struct aspace_ticket ticket;
+    enum aspace_fault_result meanwhile;
+} busy;
+
+static void try_meanwhile(void *ctx, aspace_pa_t pa, uint64_t bytes)
+{
+    (void)ctx, (void)pa, (void)bytes;
+    busy.meanwhile = aspace_fault_try(busy.env->space, busy.env->base, ASPACE_X, 0, &busy.ticket, NULL);
+}
+
+static void asked_for_while_completed(struct env *env)
+{
+    static const struct aspace_backend backend = {.name = "far", .fill = never_at_hand, .release = release_page};
+    struct aspace_map m = request(ASPACE_KIND_CUSTOM, env->base, PAGE, ASPACE_RX);
+
+    m.backend = &backend;
+    m.backend_ctx = env;
+    memset(&busy, 0, sizeof(busy));
+    busy.env = env;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    CHECK_FAULT(aspace_fault_try(env->space, env->base, ASPACE_X, 0, &busy.ticket, NULL), ASPACE_FAULT_NEEDS_IO);
+    CHECK_FAULT(aspace_fault_try(env->space, env->base, ASPACE_X, 0, &busy.ticket, NULL), ASPACE_FAULT_NEEDS_IO);
+    env->hal.icache_sync = try_meanwhile;
+    CHECK_OK(aspace_fault_complete(&busy.ticket, env->hal.alloc(&env->machine, 0, ASPACE_ALLOC_ZERO)));
+    env->hal.icache_sync = NULL;
+    CHECK_FAULT(busy.meanwhile, ASPACE_FAULT_RETRY);
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+}
+
+/* Who leads because another has failed learns what to fetch as if he had been the first. */
+static void next_leader_learns_what_to_fetch(struct env *env)
+{
+    static const struct aspace_backend backend = {.name = "far", .fill = never_at_hand, .release = release_page};
+    struct aspace_map m = request(ASPACE_KIND_CUSTOM, env->base, 2 * PAGE, env->rw);
+    struct aspace_fault_info first = {0}, next = {0};
+    struct aspace_ticket ticket[2] = {{0}};
+    uint64_t va = env->base + PAGE + 24;
+
+    m.backend = &backend;
+    m.backend_ctx = env;
+    m.offset = 16 * PAGE;
+    m.cookie = 99;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    CHECK_FAULT(aspace_fault_try(env->space, va, ASPACE_R, 0, &ticket[0], &first), ASPACE_FAULT_NEEDS_IO);
+    CHECK_FAULT(aspace_fault_try(env->space, va + 8, ASPACE_R, 0, &ticket[1], NULL), ASPACE_FAULT_WAITING);
+    CHECK_OK(aspace_fault_fail(&ticket[0], ASPACE_E_FAULT));
+    CHECK_FAULT(aspace_fault_try(env->space, va, ASPACE_R, 0, &ticket[1], &next), ASPACE_FAULT_NEEDS_IO);
+    CHECK_EQ(next.offset, 17 * PAGE + 24);
+    CHECK_EQ(next.offset, first.offset);
+    CHECK_EQ(next.area_id, first.area_id);
+    CHECK_EQ(next.cookie, 99);
+    CHECK_OK(aspace_fault_cancel(&ticket[1]));
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+}
+
+/* A backend, or an object, is asked for more rights, and gives another frame, since the page it gave before has gone
+ * meanwhile: that is no reason for BUS. */
+static struct {
+    struct env *env;
+    struct aspace_map map;
+    struct aspace_frame frame[2];
+    unsigned asked;
+    void (*meanwhile)(void);
+} swap;
+
+static enum aspace_fault_result give_other(uint32_t access, struct aspace_page *page)
+{
+    if (access & ASPACE_W && swap.asked == 0) {
+        swap.asked = 1;
+        swap.meanwhile();
+    }
+    page->pa = swap.frame[swap.asked].pa;
+    page->rights = access & ASPACE_W ? swap.env->rw : swap.env->ro;
+    return ASPACE_FAULT_DONE;
+}
+
+static enum aspace_fault_result other_fill(const struct aspace_fill *fill, struct aspace_page *page)
+{
+    return give_other(fill->access, page);
+}
+
+static enum aspace_fault_result other_get(struct aspace_object *object, uint64_t offset, uint32_t access,
+                                          uint32_t flags, struct aspace_page *page)
+{
+    (void)object, (void)offset, (void)flags;
+    return give_other(access, page);
+}
+
+static void discard_it(void)
+{
+    CHECK_OK(aspace_discard(swap.env->space, swap.map.va, PAGE));
+}
+
+static void unmap_its_table(void)
+{
+    CHECK_OK(aspace_unmap(swap.env->space, swap.map.va, swap.map.size));
+    CHECK_OK(aspace_map(swap.env->space, &swap.map, NULL));
+}
+
+static void write_gets_another(struct env *env, const struct aspace_map *map, void (*meanwhile)(void))
+{
+    swap.env = env;
+    swap.map = *map;
+    swap.meanwhile = meanwhile;
+    swap.asked = 0;
+    CHECK_OK(aspace_map(env->space, map, NULL));
+    touch(env, map->va, ASPACE_R);
+    CHECK_EQ(walk(env, map->va).pa, swap.frame[0].pa);
+    touch(env, map->va, ASPACE_W);
+    CHECK_EQ(walk(env, map->va).pa, swap.frame[1].pa);
+    CHECK_OK(aspace_clear(env->space));
+}
+
+static void another_frame_for_a_write(struct env *env)
+{
+    static const struct aspace_backend backend = {.name = "other", .fill = other_fill};
+    static const struct aspace_object_ops other_ops = {.name = "other", .get = other_get};
+    static struct aspace_object object;
+    struct aspace_map m = request(ASPACE_KIND_CUSTOM, at(env, 1, 0), env->span[1], env->rw);
+
+    if (env->ro & ASPACE_W) {
+        test_skip("all that is readable can be written");
+    }
+    m.max_leaf_level = 1;
+    m.backend = &backend;
+    for (unsigned n = 0; n < 2; n++) {
+        CHECK_OK(aspace_frame_alloc(env->host, 0, true, &swap.frame[n]));
+    }
+    write_gets_another(env, &m, discard_it);
+    write_gets_another(env, &m, unmap_its_table);
+    CHECK_OK(aspace_object_init(&object, env->host, &other_ops, m.size));
+    m.kind = ASPACE_KIND_SHARED;
+    m.object = &object;
+    write_gets_another(env, &m, discard_it);
+    write_gets_another(env, &m, unmap_its_table);
+    aspace_trim(env->host);
+    for (unsigned n = 0; n < 2; n++) {
+        aspace_frame_release(&swap.frame[n]);
+    }
+}
+
+/* -------------------------------------------------------------------------------------------------- in other spaces */
+
+static void nap(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+static void wait_for(const unsigned *flag)
+{
+    while (!__atomic_load_n(flag, __ATOMIC_ACQUIRE)) {
+        nap();
+    }
+}
+
+static void raise_flag(unsigned *flag)
+{
+    __atomic_store_n(flag, 1, __ATOMIC_RELEASE);
+}
+
+static void *evict_on_cpu(void *cpu)
+{
+    aspace_linux_set_cpu(*(const unsigned *)cpu);
+    aspace_cpu_online(one_page.object.host);
+    (void)aspace_object_evict(&one_page.object, 0, PAGE);
+    aspace_cpu_offline(one_page.object.host);
+    return NULL;
+}
+
+/* A space ends while an object takes its pages back: its watchers are told of the end when they are in no call. */
+static struct {
+    struct aspace_watcher watcher;
+    unsigned called, left, ended, overlapped;
+} slow;
+
+static void hear_slowly(struct aspace_watcher *watcher, const struct aspace_gone *gone)
+{
+    (void)watcher;
+    if (gone->kind == ASPACE_GONE_DESTROYED) {
+        slow.overlapped = !__atomic_load_n(&slow.left, __ATOMIC_ACQUIRE);
+        raise_flag(&slow.ended);
+    } else if (!__atomic_load_n(&slow.called, __ATOMIC_ACQUIRE)) {
+        raise_flag(&slow.called);
+        for (unsigned n = 0; n < 50 && !__atomic_load_n(&slow.ended, __ATOMIC_ACQUIRE); n++) {
+            nap();
+        }
+        raise_flag(&slow.left);
+    }
+}
+
+static void end_is_told_to_who_listens(struct env *env)
+{
+    struct aspace *space = aligned_alloc(ASPACE_CACHE_LINE, aspace_bytes(env->host));
+    struct aspace_map m = request(ASPACE_KIND_SHARED, env->base, PAGE, env->rw);
+    struct aspace_config config = env->config;
+    pthread_t thread;
+    unsigned cpu = 1;
+
+    config.tag = 7;
+    map_one_page(env, ASPACE_KIND_SHARED, env->rw);
+    CHECK(space != NULL);
+    CHECK_OK(aspace_create(space, env->host, &config));
+    m.object = &one_page.object;
+    CHECK_OK(aspace_map(space, &m, NULL));
+    CHECK_FAULT(aspace_fault(space, env->base, ASPACE_R, NULL), ASPACE_FAULT_DONE);
+    memset(&slow, 0, sizeof(slow));
+    slow.watcher = (struct aspace_watcher){.va = env->base, .size = PAGE, .gone = hear_slowly};
+    CHECK_OK(aspace_watch(space, &slow.watcher));
+    CHECK_EQ(pthread_create(&thread, NULL, evict_on_cpu, &cpu), 0);
+    wait_for(&slow.called);
+    CHECK_OK(aspace_destroy(space));
+    pthread_join(thread, NULL);
+    CHECK(slow.ended && !slow.overlapped);
+    free(space);
+    drop_one_page(env);
+}
+
+/* Two CPUs take an object's pages back in a space that a third one destroys: when it is gone nobody is in it. They are
+ * stopped where they hold no lock, as a section ends. */
+enum { CPUS = 4 };
+
+static struct {
+    unsigned nest[CPUS], stop[CPUS], stopped[CPUS], go[CPUS], done[CPUS];
+    struct aspace *space;
+} visit;
+
+static void visit_enter(void *ctx)
+{
+    (void)ctx;
+    __atomic_fetch_add(&visit.nest[aspace_cpu_id()], 1, __ATOMIC_SEQ_CST);
+}
+
+static void visit_leave(void *ctx)
+{
+    unsigned cpu = aspace_cpu_id();
+
+    (void)ctx;
+    __atomic_fetch_sub(&visit.nest[cpu], 1, __ATOMIC_SEQ_CST);
+    if (__atomic_exchange_n(&visit.stop[cpu], 0, __ATOMIC_ACQ_REL)) {
+        raise_flag(&visit.stopped[cpu]);
+        wait_for(&visit.go[cpu]);
+    }
+}
+
+static uint64_t visit_goal(void *ctx)
+{
+    (void)ctx;
+    return 1;
+}
+
+static bool visit_passed(void *ctx, uint64_t goal)
+{
+    unsigned inside = 0;
+
+    (void)ctx, (void)goal;
+    for (unsigned n = 0; n < CPUS; n++) {
+        inside += __atomic_load_n(&visit.nest[n], __ATOMIC_SEQ_CST);
+    }
+    return inside == 0;
+}
+
+static void *visit_on_cpu(void *arg)
+{
+    unsigned cpu = *(const unsigned *)arg;
+
+    if (cpu == CPUS - 1) {
+        aspace_linux_set_cpu(cpu);
+        (void)!aspace_destroy(visit.space);
+    } else {
+        (void)evict_on_cpu(arg);
+    }
+    raise_flag(&visit.done[cpu]);
+    return NULL;
+}
+
+static void wait_a_while(const unsigned *one, const unsigned *other)
+{
+    for (unsigned n = 0; n < 50; n++) {
+        if (__atomic_load_n(one, __ATOMIC_ACQUIRE) || __atomic_load_n(other, __ATOMIC_ACQUIRE)) {
+            return;
+        }
+        nap();
+    }
+}
+
+static void open_visit(struct env *env, struct aspace_host *host, struct aspace_hal *hal)
+{
+    struct aspace_map m = request(ASPACE_KIND_SHARED, env->base, PAGE, env->rw);
+
+    memset(&visit, 0, sizeof(visit));
+    memset(&one_page, 0, sizeof(one_page));
+    *hal = env->hal;
+    hal->smr_enter = visit_enter;
+    hal->smr_leave = visit_leave;
+    hal->smr_goal = visit_goal;
+    hal->smr_passed = visit_passed;
+    CHECK_OK(aspace_host_init(host, hal, &env->machine, &(struct aspace_host_config){.cpus = CPUS}));
+    visit.space = aligned_alloc(ASPACE_CACHE_LINE, aspace_bytes(host));
+    CHECK(visit.space != NULL);
+    CHECK_OK(aspace_create(visit.space, host, &env->config));
+    CHECK_OK(aspace_object_init(&one_page.object, host, &ops, PAGE));
+    CHECK_OK(aspace_frame_alloc(host, 0, true, &one_page.frame));
+    m.object = &one_page.object;
+    CHECK_OK(aspace_map(visit.space, &m, NULL));
+    CHECK_FAULT(aspace_fault(visit.space, env->base, ASPACE_R, NULL), ASPACE_FAULT_DONE);
+}
+
+static void gone_when_nobody_is_in_it(struct env *env)
+{
+    static struct aspace_hal hal;
+    static unsigned cpu[CPUS] = {0, 1, 2, 3};
+    struct aspace_host *host = aligned_alloc(ASPACE_CACHE_LINE, ASPACE_HOST_BYTES(CPUS));
+    pthread_t thread[CPUS];
+
+    CHECK(host != NULL);
+    open_visit(env, host, &hal);
+    visit.stop[1] = visit.stop[2] = 1;
+    CHECK_EQ(pthread_create(&thread[2], NULL, visit_on_cpu, &cpu[2]), 0);
+    wait_for(&visit.stopped[2]);
+    CHECK_EQ(pthread_create(&thread[3], NULL, visit_on_cpu, &cpu[3]), 0);
+    wait_a_while(&visit.done[3], &visit.done[3]);
+    CHECK(!visit.done[3]);
+    CHECK_EQ(pthread_create(&thread[1], NULL, visit_on_cpu, &cpu[1]), 0);
+    wait_a_while(&visit.stopped[1], &visit.done[1]);
+    raise_flag(&visit.go[2]);
+    wait_a_while(&visit.done[3], &visit.done[3]);
+    CHECK(!visit.done[3] || visit.done[1]);
+    raise_flag(&visit.go[1]);
+    for (unsigned n = 1; n < CPUS; n++) {
+        pthread_join(thread[n], NULL);
+    }
+    aspace_frame_release(&one_page.frame);
+    CHECK_OK(aspace_host_fini(host));
+    free(visit.space);
+    free(host);
+}
+
+/* ---------------------------------------------------------------------------------------------- anonymous memory */
+
+/* What was written behind the end is no part of the object, also once the object has grown over it. */
+static void grown_memory_reads_zero(struct env *env)
+{
+    static struct aspace_anon anon;
+    struct aspace_map m = request(ASPACE_KIND_SHARED, env->base, 2 * PAGE, env->rw);
+
+    CHECK_OK(aspace_anon_init(&anon, env->host, 64, 2 * PAGE));
+    m.object = &anon.object;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    poke(env, env->base + 56, 1);
+    poke(env, env->base + 64, 2);
+    CHECK_OK(aspace_anon_truncate(&anon, PAGE + 8));
+    CHECK_EQ(peek(env, env->base + 56), 1);
+    CHECK_EQ(peek(env, env->base + 64), 0);
+    poke(env, env->base + 64, 3);
+    CHECK_OK(aspace_anon_truncate(&anon, 2 * PAGE));
+    CHECK_EQ(peek(env, env->base + 64), 3);
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+    aspace_object_put(&anon.object);
+}
+
+/* Pages are made zero while they are cut off: the machine tells of what is written to frames that were freed. */
+enum { ZEROED = 64, ZERO_ROUNDS = 100 };
+
+static struct {
+    struct env *env;
+    struct aspace_anon anon;
+    unsigned enough;
+} zeroing;
+
+static void *zero_again(void *arg)
+{
+    struct env *env = arg;
+
+    aspace_linux_set_cpu(1);
+    aspace_cpu_online(env->host);
+    while (!__atomic_load_n(&zeroing.enough, __ATOMIC_ACQUIRE)) {
+        (void)!aspace_discard_zero(env->space, env->base, ZEROED * PAGE, NULL);
+        aspace_quiescent(env->host);
+    }
+    aspace_cpu_offline(env->host);
+    return NULL;
+}
+
+static void zeroed_while_cut_off(struct env *env)
+{
+    struct aspace_map m = request(ASPACE_KIND_SHARED, env->base, ZEROED * PAGE, env->rw);
+    pthread_t thread;
+
+    memset(&zeroing, 0, sizeof(zeroing));
+    CHECK_OK(aspace_anon_init(&zeroing.anon, env->host, ZEROED * PAGE, 0));
+    m.object = &zeroing.anon.object;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    CHECK_EQ(pthread_create(&thread, NULL, zero_again, env), 0);
+    for (unsigned n = 0; n < ZERO_ROUNDS; n++) {
+        (void)!aspace_populate(env->space, env->base, ZEROED * PAGE, NULL);
+        CHECK_OK(aspace_anon_truncate(&zeroing.anon, 0));
+        CHECK_OK(aspace_anon_truncate(&zeroing.anon, ZEROED * PAGE));
+    }
+    raise_flag(&zeroing.enough);
+    pthread_join(thread, NULL);
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+    aspace_object_put(&zeroing.anon.object);
+}
+
 static const struct test tests[] = {
     {"failed_fork_leaves_pinned_frames", failed_fork_leaves_pinned_frames, 0},
     {"written_page_stays_dirty", written_page_stays_dirty, 0},
@@ -268,6 +686,13 @@ static const struct test tests[] = {
     {"pinned_page_is_not_zeroed", pinned_page_is_not_zeroed, 0},
     {"evicted_around_a_ticket", evicted_around_a_ticket, 0},
     {"revoked_although_pinned", revoked_although_pinned, 0},
+    {"asked_for_while_completed", asked_for_while_completed, 0},
+    {"another_frame_for_a_write", another_frame_for_a_write, 0},
+    {"next_leader_learns_what_to_fetch", next_leader_learns_what_to_fetch, 0},
+    {"end_is_told_to_who_listens", end_is_told_to_who_listens, NEEDS_SAMPLE},
+    {"gone_when_nobody_is_in_it", gone_when_nobody_is_in_it, NEEDS_SAMPLE},
+    {"grown_memory_reads_zero", grown_memory_reads_zero, 0},
+    {"zeroed_while_cut_off", zeroed_while_cut_off, NEEDS_ROOM | NEEDS_SAMPLE},
 };
 
 int main(int argc, char **argv)

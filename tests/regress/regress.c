@@ -828,6 +828,21 @@ static void access_to_nothing(struct env *env)
     CHECK_EQ(peek(env, env->base + PAGE), 0);
 }
 
+/* A break whose page would end behind the last address there is: what is mapped below stays. */
+static void break_at_the_last_address(struct env *env)
+{
+    uint64_t va = at(env, 1, 1);
+    struct aspace_brk b = {.space = env->space, .start = va, .limit = 0 - PAGE, .rights = env->rw};
+
+    do_map(env, ASPACE_KIND_GUARD, env->base, PAGE, env->rw);
+    CHECK_OK(aspace_brk_set(&b, va + PAGE));
+    CHECK_ERROR(aspace_brk_set(&b, UINT64_MAX), ASPACE_E_LIMIT);
+    CHECK_ERROR(aspace_brk_set(&b, UINT64_MAX - PAGE + 2), ASPACE_E_LIMIT);
+    CHECK_ERROR(aspace_brk_set(&b, UINT64_MAX - PAGE + 1), ASPACE_E_RANGE);
+    CHECK_EQ(b.end, va + PAGE);
+    CHECK(mapped(env, env->base) && mapped(env, va));
+}
+
 static const struct test tests[] = {
     {"step_ends_with_the_last_table", step_ends_with_the_last_table, 0},
     {"fork_into_a_destroyed_space", fork_into_a_destroyed_space, NEEDS_PLAIN},
@@ -848,6 +863,7 @@ static const struct test tests[] = {
     {"parent_stands_still_between_steps", parent_stands_still_between_steps, NEEDS_PLAIN},
     {"a_frame_is_shared_by_two_at_least", a_frame_is_shared_by_two_at_least, NEEDS_PLAIN},
     {"no_writable_segments_in_a_fork", no_writable_segments_in_a_fork, NEEDS_PLAIN},
+    {"break_at_the_last_address", break_at_the_last_address, 0},
     {"batch_shares_new_table", batch_shares_new_table, 0},
     {"marker_opened_twice", marker_opened_twice, 0},
     {"map_makes_several_tables", map_makes_several_tables, 0},
