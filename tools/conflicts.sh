@@ -174,6 +174,13 @@ planted() {
     seeded counter-in-fault src/space/fault.c \
         '/aspace_trace(fault, s, va, access);/a seam_add(\&s->pt.used_frames, 1);' '--relation far' \
         '^CONFLICT far: space.used_tables, the same bytes' 'writes used_frames: aspace_fault, '
+    seeded counter-in-copy src/pt/cow.c \
+        '/^    COUNT(pt_this_cpu(c->pt)->cow_copies, 1);/a seam_add(\&c->pt->used_frames, 1);' '--relation far' \
+        '^CONFLICT far: space.used_tables, the same bytes' 'writes used_frames: copy, '
+    seeded one-ring-for-all src/pt/log.c 's/&rings\[aspace_cpu_id()\]/\&rings[0]/' '--relation far' \
+        '^CONFLICT far: ring.head, the same bytes' '(reads|writes) head.*: log_push, '
+    seeded watchers-always-asked src/space/watch.c 's/^    if (!may_concern(s, gone))$/    if (0 \&\& !may_concern(s, gone))/' \
+        '--relation watched' '^CONFLICT watched: space.sweep_va, the same bytes' 'writes watch_lock.*: hold_next, '
     seeded lock-in-map src/space/map.c \
         '/aspace_trace(map, s, q->va, q->size);/a seam_lock((uint32_t *)\&s->sweep_va, 1); seam_unlock((uint32_t *)\&s->sweep_va);' \
         '--relation far' '^CONFLICT far: space.sweep_va, the same bytes' 'writes sweep_va: aspace_map, '
