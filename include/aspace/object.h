@@ -116,9 +116,10 @@ bool aspace_object_clean(struct aspace_object *object, uint64_t offset, uint64_t
 struct aspace_anon {
     struct aspace_object object; /* first */
     uint64_t limit;
-    uint64_t frames; /* held now */
-    uint64_t root;   /* of the tree of their addresses */
+    uint64_t root; /* of the tree of their addresses */
     void (*released)(struct aspace_anon *anon);
+    uint64_t apart[ASPACE_CACHE_LINE / 8 - 1]; /* from what each fault reads */
+    uint64_t frames;                           /* held now */
 };
 
 /* limit: the most that the size may grow to, 0: `size`. Allocates nothing. `released` may be set after. Failure:

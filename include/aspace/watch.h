@@ -66,7 +66,8 @@ struct aspace_watcher {
 /*
  * Begin to watch. What is looked up after the return is watched: an operation that takes it away tells. Lock of the
  * watchers of the space. Failure: INVALID (no function, not aligned), RANGE, CLOSED. Cost: as many steps as there are
- * watchers; an operation pays one load while there are none, and as many steps while there are some.
+ * watchers; an operation pays a load while there are none, two more while its range is below or above all that is
+ * watched, else a lock and as many steps.
  */
 ASPACE_MUST_CHECK int aspace_watch(struct aspace *space, struct aspace_watcher *watcher);
 

@@ -19,14 +19,20 @@ struct aspace {
     void (*released)(void *user);
     const struct aspace_mirror *mirror; /* or NULL */
     void *mirror_ctx;
-    uint64_t context;    /* aspace/tag.h: generation and tag; 0: none yet */
-    uint64_t pins;       /* tickets that are not idle, and one until destroy has ended: the last calls `released` */
+    uint64_t context;                /* aspace/tag.h: generation and tag; 0: none yet */
+    aspace_va_t watch_va, watch_end; /* all that is watched lies in it: nobody else takes the lock of the watchers */
+
+    /* What is written often lies apart from the state, which all calls read. Tickets that are not idle, and one until
+     * destroy has ended: the last calls `released`. */
+    uint64_t pins __attribute__((aligned(ASPACE_CACHE_LINE)));
     uint32_t completing; /* completions that may be looking at tables; raised under pt.pending.lock while open */
-    aspace_va_t sweep_va __attribute__((aligned(ASPACE_CACHE_LINE))); /* apart from the state, which all calls read */
-    uint32_t watch_lock;                                              /* guards what follows, and the watchers */
+
+    aspace_va_t sweep_va __attribute__((aligned(ASPACE_CACHE_LINE)));
+    uint32_t watch_lock; /* guards what follows, the two above, and the watchers */
     uint64_t watch_number;
     struct aspace_watcher *watchers; /* in the order of their numbers */
-    uint64_t pinned;                 /* pages, each as often as it is pinned */
+
+    uint64_t pinned __attribute__((aligned(ASPACE_CACHE_LINE))); /* pages, each as often as it is pinned */
     struct pt_cpu cpu[] __attribute__((aligned(ASPACE_CACHE_LINE)));
 };
 _Static_assert(sizeof(struct aspace) <= 2048, "ASPACE_BYTES covers the space");

@@ -51,15 +51,34 @@ static void tell_one(struct aspace *s, struct aspace_watcher *w, const struct pt
     w->gone(w, &told);
 }
 
+/* Without the lock: so those who work where nobody watches share nothing. A watcher that is to be told was registered
+ * before the operation's fence, and with it all that the bounds were widened for. */
+static bool may_concern(const struct aspace *s, const struct pt_gone *gone)
+{
+    return seam_load(&s->watch_va) < gone->end && gone->va < seam_load(&s->watch_end);
+}
+
 static void tell(struct pt *pt, const struct pt_gone *gone)
 {
     struct aspace *s = pt->owner;
     struct aspace_watcher *w;
+    if (!may_concern(s, gone))
+        return;
     for (uint64_t number = 0; (w = hold_next(s, number, gone)) != NULL;) {
         number = w->number + 1;
         tell_one(s, w, gone);
         let_go(s, w);
     }
+}
+
+/* Under the lock. Anew only while there are no watchers. */
+static void widen_bounds(struct aspace *s, const struct aspace_watcher *w)
+{
+    aspace_va_t end = w->va + w->size;
+    if (!s->watchers || w->va < s->watch_va)
+        seam_store(&s->watch_va, w->va);
+    if (!s->watchers || end > s->watch_end)
+        seam_store(&s->watch_end, end);
 }
 
 int aspace_watch(struct aspace *s, struct aspace_watcher *w)
@@ -72,6 +91,7 @@ int aspace_watch(struct aspace *s, struct aspace_watcher *w)
     w->next = NULL;
     w->calls = 0;
     seam_lock(&s->watch_lock, host_lock_tag());
+    widen_bounds(s, w);
     struct aspace_watcher **link = &s->watchers;
     while (*link)
         link = &(*link)->next;

@@ -81,8 +81,9 @@ struct aspace_host {
 
     /* Counts of shared frames (pt/shares.h): pages are added under `lock` and found without it. */
     void *share_root __attribute__((aligned(ASPACE_CACHE_LINE)));
-    void *pin_root;  /* the same of pinned frames (pt/pins.h) */
-    uint64_t pinned; /* pins held; read by whoever frees frames, 0 nearly always */
+    void *pin_root; /* the same of pinned frames (pt/pins.h) */
+    /* Pins held; read by whoever frees frames, 0 nearly always. Apart from the roots, which write faults read. */
+    uint64_t pinned __attribute__((aligned(ASPACE_CACHE_LINE)));
     struct share_lock shares[SHARE_LOCKS];
 
     /* Guarded by `lock`, read by whoever looks a record up. */

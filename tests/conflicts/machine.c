@@ -3,6 +3,8 @@
  * nobody's. */
 #include "machine.h"
 
+#include <aspace/fork.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,13 +13,21 @@
 #include "pt/gather.h"
 #include "space/space.h"
 
-enum { CPU_BYTES = 32 << 20, CPU_FRAMES = CPU_BYTES >> 12, FRAMES = CPUS * CPU_FRAMES, MANY_SPINS = 10000000 };
+enum {
+    CPU_BYTES = 32 << 20,
+    CPU_FRAMES = CPU_BYTES >> 12,
+    FRAMES = CPUS * CPU_FRAMES,
+    MANY_SPINS = 10000000,
+    COUNT_LEVELS = 4
+};
 
-enum frame_kind { FRAME_DATA, FRAME_CHUNK, FRAME_PAGE, FRAME_RECORDS, FRAME_TABLE };
+enum frame_kind { FRAME_DATA, FRAME_CHUNK, FRAME_PAGE, FRAME_RECORDS, FRAME_COUNTS, FRAME_TABLE };
 
 unsigned conflicts_cpu;
 char *conflicts_memory;
 struct machine machine;
+struct outside outside;
+static struct machine_config current;
 
 static struct frames {
     uint64_t next; /* first address never handed out */
@@ -38,8 +48,20 @@ static size_t host_bytes(void)
 
 /* ------------------------------------------------------------------------------------------------- port and HAL */
 
+static void others_go_on(void)
+{
+    unsigned me = conflicts_cpu;
+    for (unsigned i = 0; i < CPUS; i++) {
+        machine_be(i);
+        aspace_quiescent(machine.host);
+    }
+    machine_be(me);
+}
+
 void conflicts_stuck(void)
 {
+    if (machine.patient)
+        others_go_on();
     if (++machine.spins < MANY_SPINS)
         return;
     fprintf(stderr, "conflicts: an operation waits for ever\n");
@@ -150,18 +172,9 @@ void machine_be(unsigned cpu)
 
 void machine_settle(void)
 {
-    unsigned me = conflicts_cpu;
-    for (unsigned i = 0; i < CPUS; i++) {
-        machine_be(i);
-        aspace_quiescent(machine.host);
-    }
-    machine_be(me);
+    others_go_on();
     while (aspace_drain(machine.host))
-        for (unsigned i = 0; i < CPUS; i++) {
-            machine_be(i);
-            aspace_quiescent(machine.host);
-            machine_be(me);
-        }
+        others_go_on();
 }
 
 /* Halfway between a refill and a spill, and ids to come from a block that is begun. */
@@ -219,6 +232,7 @@ static void forget_memory(void)
 void machine_reset(const struct machine_config *config)
 {
     struct aspace_host_config h = {.cpus = CPUS, .smr = config->smr};
+    current = *config;
     forget_memory();
     machine_be(CPU_OTHER);
     if (aspace_host_init(machine.host, &hal, NULL, &h)) {
@@ -246,6 +260,18 @@ void machine_reset(const struct machine_config *config)
     }
 }
 
+void machine_fork(unsigned space)
+{
+    struct aspace *copy = machine.space[FORKED_FROM + space];
+    create(copy, &current);
+    int rc = aspace_fork(machine.space[space], copy);
+    if (rc) {
+        fprintf(stderr, "conflicts: fork: %s\n", aspace_error_message(rc));
+        exit(2);
+    }
+    machine_settle();
+}
+
 /* ------------------------------------------------------------------------------------------------------------ names */
 
 struct member {
@@ -264,9 +290,11 @@ struct member {
 
 #define M(name) MEMBER(struct aspace_host, name)
 static const struct member host_members[] = {
-    M(hal),          M(ctx),      M(cpus), M(chunk_order), M(full_flush_entries), M(smr),         M(smr_epoch),
-    M(next_id),      M(spaces),   M(lock), M(chunks),      M(emergency),          M(n_emergency), M(area_pages),
-    M(area_partial), M(area_dir), END,
+    M(hal),      M(ctx),        M(cpus),        M(chunk_order), M(full_flush_entries),
+    M(smr),      M(smr_epoch),  M(next_id),     M(spaces),      M(lock),
+    M(chunks),   M(emergency),  M(n_emergency), M(area_pages),  M(area_partial),
+    M(area_dir), M(share_root), M(pin_root),    M(pinned),      M(shares),
+    END,
 };
 #undef M
 #define M(name) MEMBER(struct host_cpu, name)
@@ -278,20 +306,50 @@ static const struct member cpu_members[] = {
 #undef M
 #define M(name) MEMBER(struct pt, name)
 static const struct member pt_members[] = {
-    M(F),      M(host),         M(root),         M(root_slots), M(walk_id),     M(base),        M(end),
-    M(top),    M(max_level),    M(fault_around), M(tag),        M(deferred),    M(zero_leaf),   M(C),
-    M(owner),  M(quota_tables), M(quota_frames), M(root_pa),    M(used_tables), M(used_frames), M(flush_generation),
-    M(active), M(known),        M(cpu),          END,
+    M(F),
+    M(host),
+    M(root),
+    M(root_slots),
+    M(walk_id),
+    M(base),
+    M(end),
+    M(top),
+    M(max_level),
+    M(fault_around),
+    M(tag),
+    M(deferred),
+    M(zero_leaf),
+    M(C),
+    M(owner),
+    M(quota_tables),
+    M(quota_frames),
+    M(root_pa),
+    M(used_tables),
+    M(used_frames),
+    M(flush_generation),
+    M(active),
+    M(known),
+    M(cpu),
+    M(gate),
+    M(log),
+    M(gone),
+    M(pending),
+    M(log_lock),
+    END,
 };
 #undef M
 #define M(name) MEMBER(struct aspace, name)
-static const struct member space_members[] = {M(state), M(user), M(released), M(context), M(sweep_va), END};
+static const struct member space_members[] = {
+    M(state),    M(user),       M(released),     M(mirror),   M(context), M(pins), M(completing),
+    M(sweep_va), M(watch_lock), M(watch_number), M(watchers), M(pinned),  END,
+};
 #undef M
 #define M(name) MEMBER(struct pt_cpu, name)
 static const struct member pt_cpu_members[] = {
-    M(faults),    M(tables),     M(frames),  M(flushes),    M(full_flushes), M(flushed_entries), M(splits),
-    M(collapses), M(migrations), M(retries), M(flush_seen), M(next_va),      M(window),          M(active_count),
-    M(flush_va),  M(flush_end),  END,
+    M(faults), M(tables),       M(frames),     M(flushes),   M(full_flushes), M(flushed_entries),
+    M(splits), M(collapses),    M(migrations), M(retries),   M(flush_seen),   M(next_va),
+    M(window), M(active_count), M(flush_va),   M(flush_end), M(cow_copies),   M(cow_takes),
+    END,
 };
 #undef M
 #define M(name) MEMBER(struct node, name)
@@ -317,6 +375,26 @@ static const struct member area_members[] = {
     M(doorbells), M(doorbell_count), M(index),  M(kind), M(max_rights), M(attr),   M(fork),    M(flags),
     M(max_level), M(pages),          M(faults), END,
 };
+#undef M
+
+#define M(name) MEMBER(struct aspace_object, name)
+static const struct member object_members[] = {
+    M(ops), M(host), M(size), M(sequence), M(references), M(lock), M(first), M(append), END,
+};
+#undef M
+#define M(name) MEMBER(struct aspace_anon, name)
+static const struct member anon_members[] = {M(limit), M(frames), M(root), M(released), END};
+#undef M
+#define M(name) MEMBER(struct aspace_ticket, name)
+static const struct member ticket_members[] = {
+    M(waiter), M(pending), M(space), M(area_id), M(pa_end), M(state), M(need), M(leads), END,
+};
+#undef M
+#define M(name) MEMBER(struct aspace_watcher, name)
+static const struct member watcher_members[] = {M(va), M(size), M(gone), M(next), M(number), M(calls), END};
+#undef M
+#define M(name) MEMBER(struct aspace_dirty_ring, name)
+static const struct member ring_members[] = {M(pages), M(entries), M(tail), M(head), M(overflow), END};
 #undef M
 
 /* What an address belongs to. */
@@ -382,6 +460,7 @@ static void what_frame(struct what *w, uint64_t pa)
     case FRAME_DATA: what_structure(w, "frame", NULL, NULL); break;
     case FRAME_CHUNK: what_descriptor(w, pa); break;
     case FRAME_PAGE: what_structure(w, "page", NULL, NULL); break;
+    case FRAME_COUNTS: what_structure(w, "counts", NULL, NULL); break;
     case FRAME_RECORDS:
         if (pa & 4095 & ~(sizeof(struct area) - 1))
             what_structure(w, "record", area_members, conflicts_memory + (pa & ~(uint64_t)(sizeof(struct area) - 1)));
@@ -392,6 +471,29 @@ static void what_frame(struct what *w, uint64_t pa)
     }
 }
 
+/* What the embedder has. */
+static void what_outside(struct what *w, uintptr_t addr)
+{
+    const struct aspace_dirty_ring *rings = outside.rings[0];
+    if (inside(addr, &outside.anon.object, sizeof outside.anon.object)) {
+        what_structure(w, "object", object_members, &outside.anon.object);
+    } else if (inside(addr, &outside.anon, sizeof outside.anon)) {
+        what_structure(w, "anon", anon_members, &outside.anon);
+    } else if (inside(addr, outside.ticket, sizeof outside.ticket)) {
+        size_t i = (addr - (uintptr_t)outside.ticket) / sizeof *outside.ticket;
+        what_structure(w, "ticket", ticket_members, &outside.ticket[i]);
+    } else if (inside(addr, &outside.watcher, sizeof outside.watcher)) {
+        what_structure(w, "watcher", watcher_members, &outside.watcher);
+    } else if (inside(addr, rings, sizeof outside.rings)) {
+        size_t i = (addr - (uintptr_t)rings) / sizeof *rings;
+        what_structure(w, "ring", ring_members, rings + i);
+        w->owner = (unsigned)(i % CPUS);
+    } else {
+        what_structure(w, "ring-pages", NULL, NULL);
+        w->owner = (unsigned)((addr - (uintptr_t)outside.ring_pages) / sizeof outside.ring_pages[0][0] % CPUS);
+    }
+}
+
 static struct what what_is(uintptr_t addr)
 {
     struct what w = {.owner = CPUS};
@@ -399,6 +501,8 @@ static struct what what_is(uintptr_t addr)
         what_host(&w, addr);
     } else if (inside(addr, conflicts_memory, (size_t)CPUS * CPU_BYTES)) {
         what_frame(&w, addr - (uintptr_t)conflicts_memory);
+    } else if (inside(addr, &outside, sizeof outside)) {
+        what_outside(&w, addr);
     } else {
         what_structure(&w, "elsewhere", NULL, NULL);
         for (unsigned i = 0; i < SPACES; i++)
@@ -456,9 +560,21 @@ static void survey_table(const struct pt *pt, const struct node *n)
     }
 }
 
+/* Pages of counts, and those above them. */
+static void survey_counts(void *const *page, unsigned level)
+{
+    if (!page)
+        return;
+    kinds[aspace_virt_to_phys(page) >> 12] = FRAME_COUNTS;
+    for (unsigned i = 0; level && i < 512; i++)
+        survey_counts(page[i], level - 1);
+}
+
 void machine_survey(void)
 {
     const struct aspace_host *host = machine.host;
+    survey_counts(host->share_root, COUNT_LEVELS);
+    survey_counts(host->pin_root, COUNT_LEVELS);
     for (unsigned i = 0; i < SPACES; i++)
         if (machine.space[i]->pt.root)
             survey_table(&machine.space[i]->pt, machine.space[i]->pt.root);
@@ -472,7 +588,7 @@ void machine_survey(void)
 static struct copy {
     char *of, *bytes;
     size_t n, room;
-} copies[1 + SPACES + CPUS];
+} copies[2 + SPACES + CPUS];
 
 static void copy_region(struct copy *c, void *of, size_t n)
 {
@@ -493,6 +609,7 @@ void machine_snapshot(void)
 {
     struct copy *c = copies;
     copy_region(c++, machine.host, host_bytes());
+    copy_region(c++, &outside, sizeof outside);
     for (unsigned i = 0; i < SPACES; i++)
         copy_region(c++, machine.space[i], space_bytes());
     for (unsigned i = 0; i < CPUS; i++) {

@@ -9,7 +9,7 @@
 struct side {
     unsigned index; /* 0 or 1 */
     unsigned cpu;
-    struct aspace *space;
+    struct aspace *space, *copy; /* copy: what a fork makes, for FORKED */
     aspace_va_t va;
     bool one_area; /* the unit is part of an area that both sides have */
 };
@@ -21,11 +21,21 @@ enum unit {
     UNIT_HOLE,  /* nothing, and no leaf table either */
 };
 
+/* More about an operation. */
+enum trait {
+    OWN = 1 << 0,    /* makes or removes areas of its own: not where both sides have one area */
+    SAMPLE = 1 << 1, /* stands for those like it beside what is NARROW */
+    NARROW = 1 << 2, /* run beside its like and beside each SAMPLE only, so that the run stays short */
+    FORKED = 1 << 3, /* what its unit has filled is shared with a copy of the space */
+    LOGGED = 1 << 4, /* a dirty log is on in the space: for the other side, too */
+    RINGS = 1 << 5,  /* ... with rings */
+};
+
 struct operation {
     const char *name;
     enum unit unit;
     unsigned filled;
-    bool own;                             /* makes or removes areas of its own: not where both sides have one area */
+    unsigned traits;                      /* enum trait */
     void (*prepare)(const struct side *); /* may be NULL */
     int (*run)(const struct side *);      /* 0 if all went as it should */
 };
@@ -37,7 +47,7 @@ enum { OPERATIONS_MAX = 64 };
 struct relation {
     const char *name, *text;
     aspace_va_t va[2];
-    bool two_spaces, one_table, one_area;
+    bool two_spaces, one_table, one_area, watched;
     struct machine_config config;
 };
 extern const struct relation relations[];
@@ -46,6 +56,9 @@ enum { RELATIONS_MAX = 16 };
 
 /* Can the operation be run in this relation? */
 bool applies(const struct operation *o, const struct relation *r);
+
+/* Are the two run with each other? */
+bool paired(const struct operation *a, const struct operation *b);
 
 /* A fresh machine, with the sides as the relation says and prepared for the two operations. */
 void prepare_pair(const struct relation *r, const struct operation *const o[2], struct side sides[2]);

@@ -197,6 +197,40 @@ static void watch_taken_off_while_told(struct env *env)
     CHECK_EQ(ear[3].told, 0);
 }
 
+static void take_away(struct env *env, uint64_t va, struct ear *told)
+{
+    do_map(env, ASPACE_KIND_EAGER, va, PAGE, env->rw);
+    CHECK_OK(aspace_unmap(env->space, va, PAGE));
+    if (told) {
+        heard(told, ASPACE_GONE_UNMAPPED, va, PAGE);
+    }
+}
+
+/* The bounds of what is watched: below, above and between the first, and anew when all are gone. */
+static void watch_below_and_above(struct env *env)
+{
+    uint64_t va = at(env, 1, 0);
+    static struct ear ear[4]; /* told of the end, after the test */
+    static const unsigned places[] = {4, 1, 8, 5};
+
+    for (unsigned n = 0; n < 4; n++) {
+        listen(env, &ear[n], va + places[n] * PAGE, PAGE);
+    }
+    for (unsigned n = 0; n < 4; n++) {
+        take_away(env, va + places[n] * PAGE, &ear[n]);
+    }
+    for (unsigned n = 0; n < 4; n++) {
+        aspace_unwatch(env->space, &ear[n].watcher);
+    }
+    listen(env, &ear[0], va + 12 * PAGE, PAGE);
+    take_away(env, va + 12 * PAGE, &ear[0]);
+    take_away(env, va + 4 * PAGE, NULL);
+    listen(env, &ear[1], va, PAGE);
+    take_away(env, va, &ear[1]);
+    take_away(env, va + 12 * PAGE, &ear[0]);
+    CHECK(!ear[0].told && !ear[1].told && !ear[2].told && !ear[3].told);
+}
+
 /* ----------------------------------------------------------------------------------- who takes off one that is told */
 
 static struct {
@@ -261,6 +295,7 @@ static const struct test tests[] = {
     {"watch_tables", watch_tables, 0},
     {"watch_refused", watch_refused, NEEDS_FEW},
     {"watch_taken_off_while_told", watch_taken_off_while_told, NEEDS_FEW},
+    {"watch_below_and_above", watch_below_and_above, NEEDS_FEW},
     {"watch_waits_for_the_told", watch_waits_for_the_told, NEEDS_PLAIN},
 };
 const struct suite watch_suite = SUITE(tests);
