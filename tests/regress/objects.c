@@ -335,16 +335,16 @@ static struct {
     struct aspace_frame frame[2];
     unsigned asked;
     void (*meanwhile)(void);
-} swap;
+} lender;
 
 static enum aspace_fault_result give_other(uint32_t access, struct aspace_page *page)
 {
-    if (access & ASPACE_W && swap.asked == 0) {
-        swap.asked = 1;
-        swap.meanwhile();
+    if (access & ASPACE_W && lender.asked == 0) {
+        lender.asked = 1;
+        lender.meanwhile();
     }
-    page->pa = swap.frame[swap.asked].pa;
-    page->rights = access & ASPACE_W ? swap.env->rw : swap.env->ro;
+    page->pa = lender.frame[lender.asked].pa;
+    page->rights = access & ASPACE_W ? lender.env->rw : lender.env->ro;
     return ASPACE_FAULT_DONE;
 }
 
@@ -362,26 +362,26 @@ static enum aspace_fault_result other_get(struct aspace_object *object, uint64_t
 
 static void discard_it(void)
 {
-    CHECK_OK(aspace_discard(swap.env->space, swap.map.va, PAGE));
+    CHECK_OK(aspace_discard(lender.env->space, lender.map.va, PAGE));
 }
 
 static void unmap_its_table(void)
 {
-    CHECK_OK(aspace_unmap(swap.env->space, swap.map.va, swap.map.size));
-    CHECK_OK(aspace_map(swap.env->space, &swap.map, NULL));
+    CHECK_OK(aspace_unmap(lender.env->space, lender.map.va, lender.map.size));
+    CHECK_OK(aspace_map(lender.env->space, &lender.map, NULL));
 }
 
 static void write_gets_another(struct env *env, const struct aspace_map *map, void (*meanwhile)(void))
 {
-    swap.env = env;
-    swap.map = *map;
-    swap.meanwhile = meanwhile;
-    swap.asked = 0;
+    lender.env = env;
+    lender.map = *map;
+    lender.meanwhile = meanwhile;
+    lender.asked = 0;
     CHECK_OK(aspace_map(env->space, map, NULL));
     touch(env, map->va, ASPACE_R);
-    CHECK_EQ(walk(env, map->va).pa, swap.frame[0].pa);
+    CHECK_EQ(walk(env, map->va).pa, lender.frame[0].pa);
     touch(env, map->va, ASPACE_W);
-    CHECK_EQ(walk(env, map->va).pa, swap.frame[1].pa);
+    CHECK_EQ(walk(env, map->va).pa, lender.frame[1].pa);
     CHECK_OK(aspace_clear(env->space));
 }
 
@@ -398,7 +398,7 @@ static void another_frame_for_a_write(struct env *env)
     m.max_leaf_level = 1;
     m.backend = &backend;
     for (unsigned n = 0; n < 2; n++) {
-        CHECK_OK(aspace_frame_alloc(env->host, 0, true, &swap.frame[n]));
+        CHECK_OK(aspace_frame_alloc(env->host, 0, true, &lender.frame[n]));
     }
     write_gets_another(env, &m, discard_it);
     write_gets_another(env, &m, unmap_its_table);
@@ -409,7 +409,7 @@ static void another_frame_for_a_write(struct env *env)
     write_gets_another(env, &m, unmap_its_table);
     aspace_trim(env->host);
     for (unsigned n = 0; n < 2; n++) {
-        aspace_frame_release(&swap.frame[n]);
+        aspace_frame_release(&lender.frame[n]);
     }
 }
 
