@@ -230,10 +230,9 @@ void rmap_revoke(struct rmap_revoke *r)
     seam_unlock(&object->lock);
     while (link) {
         revoke_link(link, r);
-        struct area *area = link->area;
         seam_lock(&object->lock, host_lock_tag());
+        area_put_pages(object->host, link->area, 1); /* while its table waits for us; the lock keeps the link */
         link = hold(link->next, me, object->host);
-        area_put_pages(object->host, area, 1); /* before the lock is another's: its table may be gone now */
         seam_unlock(&object->lock);
     }
     seam_store_release(&me->visiting, NULL);

@@ -10,7 +10,8 @@
  *   B3  A CPU publishes the table it is about to work on (host_cpu.visiting), fences, and then takes that page, if
  *       there are any. Who destroys a space has emptied the table, publishes that (host_cpu.leaving), fences, and waits
  *       for who is in it; who comes later finds it published and passes by, though another who is in there may hold a
- *       page of the area. Such a page is given back before another can look for it. So the table lives.
+ *       page of the area. That is given back under the object's lock, and before `visiting` changes. So the table
+ *       lives, and nothing is left behind.
  *   B4  The object's sequence is raised (seq_cst), then the tables are looked at, each leaf under its lock. A fault
  *       reads the sequence, asks the object, and installs under that lock after it has read the sequence again
  *       (seq_cst). So a page that was got before is not installed after.

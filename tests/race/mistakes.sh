@@ -145,6 +145,9 @@ library object-size-stored-late gcc race/objects src/space/object.c \
     '/^    seam_store(&object->size, size);/d; s/^    rmap_revoke(&r);$/&\n    seam_store(\&object->size, size);/'
 library object-visitor-not-waited-for gcc race/pairs src/pt/rmap.c \
     's/^        while (seam_load_acquire(.*visiting) == pt)$/        while (0)/' 4 evict
+library object-page-given-back-late gcc race/pairs src/pt/rmap.c \
+    's/^        area_put_pages(object->host, link->area.*/        struct area *area = link->area;/
+    s/^        link = hold(link->next.*/&\n        area_put_pages(object->host, area, 1);/' 4 evict
 library ticket-stale-not-asked-for gcc race/tickets src/space/ticket.c 's/^    if (seam_load(&t->pending.stale))$/    if (0)/'
 library ticket-completed-without-lock gcc race/tickets src/space/ticket.c \
     's/seam_lock(&n->lock, host_lock_tag())/(void)n/; s/seam_unlock(&n->lock)/(void)n/'

@@ -528,10 +528,11 @@ static void do_truncate(void)
     aspace_object_truncate(&object, 0);
 }
 
-/* The memory is the embedder's again. */
+/* The memory is the embedder's again, and of the object's references one is his, one the other area's. */
 static void do_destroy(void)
 {
     do_release();
+    CHECK(object.references == 2);
     memset(other, 0xee, aspace_bytes(race.host));
 }
 
@@ -546,12 +547,14 @@ static void prepare_object(void)
     CHECK(aspace_object_init(&object, race.host, &object_ops, RACE_PAGE) == ASPACE_OK);
     CHECK(aspace_map(other, &m, NULL) == ASPACE_OK);
     CHECK(aspace_read_object(other, 0, &word) == ASPACE_OK);
+    m.va = va_of(FAR + 1);
+    CHECK(aspace_map(race.space, &m, NULL) == ASPACE_OK);
 }
 
 static void finish_object(void)
 {
-    CHECK(page_references == 0 && object.references == 1);
     finish();
+    CHECK(page_references == 0 && object.references == 1);
 }
 
 /* ------------------------------------------------------------------------------------------------------ the program */
