@@ -692,7 +692,7 @@ static const struct test tests[] = {
     {"end_is_told_to_who_listens", end_is_told_to_who_listens, NEEDS_SAMPLE},
     {"gone_when_nobody_is_in_it", gone_when_nobody_is_in_it, NEEDS_SAMPLE},
     {"grown_memory_reads_zero", grown_memory_reads_zero, 0},
-    {"zeroed_while_cut_off", zeroed_while_cut_off, NEEDS_ROOM | NEEDS_SAMPLE},
+    {"zeroed_while_cut_off", zeroed_while_cut_off, NEEDS_ROOM | NEEDS_SAMPLE | NEEDS_PLAIN},
 };
 
 int main(int argc, char **argv)
