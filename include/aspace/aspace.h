@@ -299,7 +299,8 @@ ASPACE_MUST_CHECK int aspace_discard(struct aspace *space, aspace_va_t va, uint6
 /* As discard, but every page of the range reads zero afterwards, also where an object has data: PRIVATE pages become
  * zeroed ones of the area's own, SHARED ones are the object's to make zero. Holes and areas without contents are
  * skipped. Not atomic: *done (may be NULL) is how many bytes from va read zero. Failure: INVALID, RANGE, UNSUPPORTED
- * (CUSTOM, and objects that cannot), BUSY (a page is pinned, and keeps its contents), NO_MEMORY, QUOTA, CLOSED, RETRY.
+ * (CUSTOM, and objects that cannot), PERMISSION (SHARED, without the right to write), BUSY (a page is pinned, and keeps
+ * its contents), NO_MEMORY, QUOTA, CLOSED, RETRY.
  * Cost: of PRIVATE areas, a frame a page. */
 ASPACE_MUST_CHECK int aspace_discard_zero(struct aspace *space, aspace_va_t va, uint64_t size, uint64_t *done);
 

@@ -67,12 +67,28 @@ int aspace_stack_map(struct aspace_stack *s)
     return ASPACE_E_OK;
 }
 
+/* Somebody may have mapped something else there, in place of the guard: GUARD, as where the gap is not free. */
+static enum aspace_fault_result look_for_others(const struct aspace_stack *s, aspace_va_t va, aspace_va_t end)
+{
+    struct aspace_area area;
+    int rc = ASPACE_E_OK;
+    while (va < end && (rc = aspace_next(s->space, va, &area)) == ASPACE_E_OK && area.va < end) {
+        if (area.kind != ASPACE_KIND_GUARD)
+            return ASPACE_FAULT_GUARD;
+        va = area.va + area.size;
+    }
+    return rc == ASPACE_E_RETRY ? ASPACE_FAULT_RETRY : ASPACE_FAULT_DONE;
+}
+
 /* The guard first, so that nothing else can come into the gap; then the stack over the upper part of it. A guard that
  * was mapped for nothing is a whole area: to unmap it cannot fail. */
 static enum aspace_fault_result stack_grow(struct aspace_stack *s, aspace_va_t low)
 {
     aspace_va_t now = s->low;
     struct aspace_map guard = guard_part(low - s->gap, now - s->gap), part = stack_part(s, low, now);
+    enum aspace_fault_result r = look_for_others(s, now - low < s->gap ? low : now - s->gap, now);
+    if (r != ASPACE_FAULT_DONE)
+        return r;
     int rc = aspace_map(s->space, &guard, NULL);
     if (rc)
         return rc == ASPACE_E_EXISTS || rc == ASPACE_E_RANGE ? ASPACE_FAULT_GUARD

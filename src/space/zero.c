@@ -44,6 +44,8 @@ static int zero_shared(const struct piece *p)
 {
     struct aspace_object *object = p->area.object;
     uint64_t offset = p->area.offset + (p->va - p->area.va);
+    if (!(p->area.rights & ASPACE_W))
+        return ASPACE_E_PERMISSION; /* it would be a write to what others see */
     return object->ops->zero ? object->ops->zero(object, offset, p->end - p->va) : ASPACE_E_UNSUPPORTED;
 }
 

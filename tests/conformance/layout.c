@@ -196,6 +196,27 @@ static void stack_refused(struct env *env)
     CHECK(!mapped(env, top - PAGE));
 }
 
+/* What somebody has mapped in place of a part of the guard stays. */
+static void stack_with_another_in_its_guard(struct env *env)
+{
+    uint64_t top = at(env, 1, 0) + 24 * PAGE;
+    struct aspace_stack s = {
+        .space = env->space, .top = top, .size = PAGE, .limit = 16 * PAGE, .gap = 4 * PAGE, .rights = env->rw};
+    struct aspace_map m = request(ASPACE_KIND_LAZY, top - 4 * PAGE, PAGE, env->rw);
+
+    m.flags = ASPACE_MAP_REPLACE;
+    CHECK_OK(aspace_stack_map(&s));
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    poke(env, m.va, 7);
+    CHECK_FAULT(aspace_stack_fault(&s, top - 3 * PAGE, ASPACE_W), ASPACE_FAULT_DONE);
+    CHECK_FAULT(aspace_stack_fault(&s, top - 5 * PAGE, ASPACE_W), ASPACE_FAULT_GUARD);
+    CHECK_FAULT(aspace_stack_fault(&s, top - 10 * PAGE, ASPACE_W), ASPACE_FAULT_GUARD);
+    CHECK_EQ(peek(env, m.va), 7);
+    CHECK_EQ(s.low, top - 3 * PAGE);
+    CHECK_OK(aspace_unmap(env->space, m.va, PAGE));
+    CHECK_FAULT(aspace_stack_fault(&s, top - 5 * PAGE, ASPACE_W), ASPACE_FAULT_DONE);
+}
+
 static const struct test tests[] = {
     {"replace_everything", replace_everything, 0},
     {"replace_everything_by_many", replace_everything_by_many, 0},
@@ -203,5 +224,6 @@ static const struct test tests[] = {
     {"brk", brk, 0},
     {"stack", stack, 0},
     {"stack_refused", stack_refused, NEEDS_FEW},
+    {"stack_with_another_in_its_guard", stack_with_another_in_its_guard, 0},
 };
 const struct suite layout_suite = SUITE(tests);

@@ -744,6 +744,13 @@ static void zeroed(struct env *env)
     map_object(env, ASPACE_KIND_SHARED, va, 8, &s.object);
     CHECK_ERROR(aspace_discard_zero(env->space, va, PAGE, NULL), ASPACE_E_UNSUPPORTED);
     CHECK_OK(aspace_clear(env->space));
+    map_object(env, ASPACE_KIND_SHARED, va, 2, &a.object);
+    poke(env, va, 11);
+    CHECK_OK(aspace_protect(env->space, va, 2 * PAGE, env->ro));
+    CHECK_ERROR(aspace_discard_zero(env->space, va, 2 * PAGE, &done), ASPACE_E_PERMISSION);
+    CHECK_EQ(done, 0);
+    CHECK_EQ(peek(env, va), 11);
+    CHECK_OK(aspace_clear(env->space));
     aspace_trim(env->host);
     aspace_object_put(&a.object);
     store_close(&s);

@@ -304,6 +304,11 @@ static void zeroed(struct family *f, struct member *m, unsigned i)
     }
 }
 
+static bool not_to_write(const struct page *p)
+{
+    return p->kind == ASPACE_KIND_SHARED && !(p->rights & ASPACE_W);
+}
+
 static void step_discard_zero(struct family *f)
 {
     struct member *m = pick_member(f);
@@ -317,10 +322,16 @@ static void step_discard_zero(struct family *f)
         CHECK_EQ(done, 0);
         return;
     }
+    if (not_to_write(&m->page[r.first])) {
+        SAY(f, "%u: discard zero %u, which is shared and read-only", number_of(f, m), r.first);
+        CHECK_ERROR(aspace_discard_zero(m->space, family_va(f, r.first), PAGE, &done), ASPACE_E_PERMISSION);
+        CHECK_EQ(done, 0);
+        return;
+    }
     for (unsigned i = r.first; i < r.end; i++) {
         const struct page *p = &m->page[i];
         bool past = p->kind == ASPACE_KIND_PRIVATE && family_fault(f, p, 0) == ASPACE_FAULT_BUS;
-        if (p->pins || p->kind == ASPACE_KIND_CUSTOM || past) {
+        if (p->pins || p->kind == ASPACE_KIND_CUSTOM || past || not_to_write(p)) {
             r.end = i;
         }
     }
