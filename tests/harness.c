@@ -462,6 +462,32 @@ struct arena_counts ledger(struct env *env)
     return c;
 }
 
+static uint64_t frames_at_most;
+
+static aspace_pa_t alloc_within(void *ctx, unsigned order, unsigned flags)
+{
+    struct aspace_linux *machine = ctx;
+    struct arena_counts now;
+
+    arena_counts_read(&machine->arena, &now);
+    return now.frames + (1ull << order) > frames_at_most ? ASPACE_PA_NONE : machine->hal->alloc(ctx, order, flags);
+}
+
+static size_t alloc_no_batch(void *ctx, aspace_pa_t *pa, size_t n, unsigned flags)
+{
+    (void)ctx, (void)pa, (void)n, (void)flags;
+    return 0;
+}
+
+void limit_frames(struct env *env, uint64_t most)
+{
+    bool all = most == UINT64_MAX;
+
+    frames_at_most = most;
+    env->hal.alloc = all ? env->machine.hal->alloc : alloc_within;
+    env->hal.alloc_batch = all ? env->machine.hal->alloc_batch : alloc_no_batch;
+}
+
 static void throw_away(struct env *env)
 {
     free(env->host);

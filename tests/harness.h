@@ -184,6 +184,8 @@ void expect_absent(struct env *env, uint64_t va);
 void expect_leaf(struct env *env, uint64_t va, uint64_t pa, uint32_t rights);
 struct aspace_area query(struct env *env, uint64_t va); /* that must succeed */
 struct arena_counts ledger(struct env *env);
+/* From now on the machine has at most so many frames to give out, tables and all; UINT64_MAX: as many as there are. */
+void limit_frames(struct env *env, uint64_t most);
 /* translate must say the same as the naive walk; returns the walk. */
 struct naive_result agree(struct env *env, uint64_t va);
 uint64_t peek(struct env *env, uint64_t va);               /* read 8 bytes; fails the test if it cannot */

@@ -104,7 +104,8 @@ ASPACE_MUST_CHECK int aspace_host_fini(struct aspace_host *host);
  * announces a quiescent state for the calling CPU and spins until the other online CPUs did too. */
 void aspace_trim(struct aspace_host *host);
 
-/* Free what is deferred as far as grace periods have passed; never waits. Returns the number of items still waiting. */
+/* Free what this CPU has deferred, as far as grace periods have passed; never waits. Returns the number of items still
+ * waiting. Operations that run out of memory look at the lists of all CPUs. */
 size_t aspace_drain(struct aspace_host *host);
 
 /* QSBR: a CPU is offline until it says otherwise, and must not call anything else while offline. `aspace_quiescent`

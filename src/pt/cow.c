@@ -272,7 +272,7 @@ static bool drain_once(struct cow *c)
 {
     bool again = !c->drained;
     if (again)
-        (void)limbo_drain(c->pt->host);
+        limbo_drain_all(c->pt->host);
     c->drained = true;
     return again;
 }

@@ -412,14 +412,15 @@ static void let_pinned_go(struct pt_fork *f)
     (void)unshare_table(f, f->child->root, 0, &budget);
 }
 
-/* What the child had is counted no more when the caller goes on: the parent takes its pages back without a copy. Not
- * behind the gate: what is released may be somebody's who changes the parent. */
+/* What the child had is counted no more when the caller goes on: the parent takes its pages back without a copy, and
+ * who tries again for want of memory finds what any CPU had deferred. Not behind the gate: what is released may be
+ * somebody's who changes the parent. */
 static void release_child(const struct pt *child)
 {
     struct aspace_host *host = child->host;
-    (void)limbo_drain(host);
+    limbo_drain_all(host);
     smr_wait(host, smr_goal(host));
-    (void)limbo_drain(host);
+    limbo_drain_all(host);
 }
 
 void pt_fork_end(struct pt_fork *f, int rc)

@@ -558,14 +558,19 @@ void gather_finish(struct gather *g)
         release_due(host, me);
 }
 
+static void drain_list(struct aspace_host *host, struct host_cpu *c)
+{
+    seam_lock(&c->limbo_lock, host_lock_tag());
+    close_open(host, c);
+    close_dead(host, c);
+    seam_unlock(&c->limbo_lock);
+    release_due(host, c);
+}
+
 size_t limbo_drain(struct aspace_host *host)
 {
     struct host_cpu *me = host_this_cpu(host);
-    seam_lock(&me->limbo_lock, host_lock_tag());
-    close_open(host, me);
-    close_dead(host, me);
-    seam_unlock(&me->limbo_lock);
-    release_due(host, me);
+    drain_list(host, me);
     seam_lock(&me->limbo_lock, host_lock_tag());
     size_t left = me->n_dead;
     for (struct node *page = me->limbo_first; page; page = page->next)
@@ -574,6 +579,12 @@ size_t limbo_drain(struct aspace_host *host)
         left++;
     seam_unlock(&me->limbo_lock);
     return left;
+}
+
+void limbo_drain_all(struct aspace_host *host)
+{
+    for (uint32_t i = 0; i < host->cpus; i++)
+        drain_list(host, &host->cpu[i]);
 }
 
 static bool lists_empty(struct aspace_host *host)

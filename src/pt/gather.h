@@ -145,6 +145,9 @@ void area_put_pages(struct aspace_host *host, struct area *area, uint64_t pages)
 /* Free what is deferred on this CPU's list and past its grace period. Returns how many items are left. */
 size_t limbo_drain(struct aspace_host *host);
 
+/* The same on every CPU's list: where memory is short, since a CPU that is idle frees nothing by itself. */
+void limbo_drain_all(struct aspace_host *host);
+
 /* Free all that is deferred on any CPU, waiting for readers. */
 void limbo_drain_wait(struct aspace_host *host);
 

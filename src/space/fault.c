@@ -445,7 +445,7 @@ static enum aspace_fault_result drain_once(struct pt *pt, bool *drained)
 {
     enum aspace_fault_result r = *drained ? ASPACE_FAULT_NO_MEMORY : FAULT_AGAIN;
     if (!*drained)
-        (void)limbo_drain(pt->host);
+        limbo_drain_all(pt->host);
     *drained = true;
     return r;
 }

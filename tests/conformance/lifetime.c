@@ -178,23 +178,6 @@ static void s46_collapse_under_access(struct env *env)
 
 /* --------------------------------------------------------------------------- 48: a CPU that never becomes quiescent */
 
-static aspace_pa_t alloc_within(void *ctx, unsigned order, unsigned flags)
-{
-    struct env *env = scene.env;
-    struct arena_counts now = ledger(env);
-
-    return now.frames + (1ull << order) > scene.limit ? ASPACE_PA_NONE : env->machine.hal->alloc(ctx, order, flags);
-}
-
-static size_t alloc_none(void *ctx, aspace_pa_t *pa, size_t n, unsigned flags)
-{
-    (void)ctx;
-    (void)pa;
-    (void)n;
-    (void)flags;
-    return 0;
-}
-
 /* CPU 2 is in a read section that does not end. */
 static void begin_long_section(struct env *env)
 {
@@ -221,8 +204,7 @@ static void s48_bounded_without_quiescence(struct env *env)
     begin(env, va);
     begin_long_section(env);
     scene.limit = ledger(env).frames + 200;
-    env->hal.alloc = alloc_within;
-    env->hal.alloc_batch = alloc_none;
+    limit_frames(env, scene.limit);
     while ((r = aspace_fault(env->space, va, ASPACE_W, NULL)) == ASPACE_FAULT_DONE) {
         CHECK_OK(aspace_discard(env->space, va, PAGE));
         aspace_quiescent(env->host);
@@ -236,8 +218,7 @@ static void s48_bounded_without_quiescence(struct env *env)
     aspace_quiescent(env->host);
     (void)aspace_drain(env->host);
     touch(env, va, ASPACE_W);
-    env->hal.alloc = env->machine.hal->alloc;
-    env->hal.alloc_batch = env->machine.hal->alloc_batch;
+    limit_frames(env, UINT64_MAX);
     CHECK_EQ(frames_held(env), 2);
 }
 
@@ -284,7 +265,7 @@ static void s48_back_pressure_ends(struct env *env)
     begin(env, at(env, 1, 1));
     begin_long_section(env);
     scene.limit = ledger(env).frames;
-    env->hal.alloc = alloc_within;
+    limit_frames(env, scene.limit);
     memset(&waiter, 0, sizeof(waiter));
     CHECK_EQ(pthread_create(&thread, NULL, use_up_tables, env), 0);
     unsigned before = rounds_after(env, 20), stuck = rounds_after(env, 20);
@@ -295,7 +276,7 @@ static void s48_back_pressure_ends(struct env *env)
     end_long_section(env);
     while (rounds_after(env, 1) < WAITER_ROUNDS && !waiter.error) {}
     pthread_join(thread, NULL);
-    env->hal.alloc = env->machine.hal->alloc;
+    limit_frames(env, UINT64_MAX);
     CHECK_OK(waiter.error);
     CHECK(stuck < WAITER_ROUNDS);
 }
@@ -423,6 +404,25 @@ static void s43_harvest_against_unmap(struct env *env)
     audit(env);
 }
 
+/* A CPU that is idle frees nothing by itself: what it deferred is another's who runs out of memory. */
+static void idle_cpu_has_what_is_missing(struct env *env)
+{
+    uint64_t va = at(env, 1, 0);
+
+    do_map(env, ASPACE_KIND_LAZY, va, 2 * PAGE, env->rw);
+    poke(env, va, 1);
+    online(env, 1);
+    CHECK_OK(aspace_discard(env->space, va, PAGE));
+    offline(env, 1);
+    limit_frames(env, ledger(env).frames);
+    if (env->variant->smr == ASPACE_SMR_QSBR) { /* the grace period begins with the first who looks for it */
+        CHECK_FAULT(aspace_fault(env->space, va + PAGE, ASPACE_W, NULL), ASPACE_FAULT_NO_MEMORY);
+        aspace_quiescent(env->host);
+    }
+    touch(env, va + PAGE, ASPACE_W);
+    limit_frames(env, UINT64_MAX);
+}
+
 static const struct test tests[] = {
     {"harvest_accessed", harvest_accessed, 0},
     {"harvest_accessed_large", harvest_accessed_large, NEEDS_HUGE | NEEDS_AD},
@@ -431,6 +431,7 @@ static const struct test tests[] = {
     {"s46_split_keeps_late_dirty", s46_split_keeps_late_dirty, NEEDS_HUGE | NEEDS_AD},
     {"s46_collapse_under_access", s46_collapse_under_access, NEEDS_HUGE | NEEDS_SAMPLE | DELAYED},
     {"s48_bounded_without_quiescence", s48_bounded_without_quiescence, 0},
+    {"idle_cpu_has_what_is_missing", idle_cpu_has_what_is_missing, 0},
     {"s48_back_pressure_ends", s48_back_pressure_ends, NEEDS_FEW},
 };
 const struct suite lifetime_suite = SUITE(tests);

@@ -551,17 +551,6 @@ static void copy_without_table_gives_its_frame_back(struct env *env)
     drop_beside(child);
 }
 
-static uint64_t frames_at_most;
-
-static aspace_pa_t alloc_within(void *ctx, unsigned order, unsigned flags)
-{
-    struct aspace_linux *machine = ctx;
-    struct arena_counts now;
-
-    arena_counts_read(&machine->arena, &now);
-    return now.frames < frames_at_most ? machine->hal->alloc(ctx, order, flags) : ASPACE_PA_NONE;
-}
-
 /* A frame that only waits for a grace period is one that a copy can have; and if another mapping has gone that was not
  * counted down yet, no frame is needed. */
 static void copy_frees_before_it_refuses(struct env *env)
@@ -575,17 +564,16 @@ static void copy_frees_before_it_refuses(struct env *env)
     poke(env, m.va + PAGE, 2);
     CHECK_OK(aspace_fork(env->space, child));
     poke(env, m.va + 2 * PAGE, 3);
-    frames_at_most = ledger(env).frames;
-    env->hal.alloc = alloc_within;
+    limit_frames(env, ledger(env).frames);
     CHECK_FAULT(aspace_fault(env->space, m.va, ASPACE_W, NULL), ASPACE_FAULT_NO_MEMORY);
     CHECK_OK(aspace_discard(env->space, m.va + 2 * PAGE, PAGE));
     touch(env, m.va, ASPACE_W);
     CHECK_EQ(counters(env).cow_copies, 1);
     CHECK_OK(aspace_unmap(child, m.va, 3 * PAGE));
-    frames_at_most = 0;
+    limit_frames(env, 0);
     touch(env, m.va + PAGE, ASPACE_W);
     CHECK_EQ(counters(env).cow_copies, 1);
-    env->hal.alloc = env->machine.hal->alloc;
+    limit_frames(env, UINT64_MAX);
     CHECK_EQ(peek(env, m.va + PAGE), 2);
     drop_beside(child);
 }
