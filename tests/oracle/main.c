@@ -87,13 +87,15 @@ static void print_meanings(const char *name, const struct tally *t)
     machine_put('\n');
 }
 
-/* What every layout of this many must have touched, or the numbers above mean less than they say. */
+/* What every layout of this many must have touched, or the numbers above mean less than they say; but for leaves that
+ * the machine does not have, which has said so. */
 static bool has_all(const struct subject *subject, uint64_t layouts, const struct tally *t)
 {
     bool all = t->holes && t->edges && t->top && t->beyond && t->attr[ASPACE_ATTR_DEFAULT] && t->rights[ASPACE_R];
 
     for (unsigned level = 0; level < naive_leaf_levels(subject->format); level++) {
-        all = all && t->leaves[level];
+        bool none = level == 2 && subject->always & ASPACE_FEAT_NO_1G;
+        all = all && (none || t->leaves[level]);
     }
     return all || layouts < 100;
 }
