@@ -461,7 +461,6 @@ static __attribute__((noinline)) enum aspace_fault_result fault_general(struct a
     enum aspace_fault_result r = FAULT_AGAIN;
     bool copied = false, drained = false;
     for (int round = 0; round < WALK_ROUNDS && r == FAULT_AGAIN; round++) {
-        bool worked = copied || f.filled;
         smr_enter(pt->host);
         walk_any(pt, va, &f.w);
         r = gate_is_open(pt) ? on_slot(&f) : ASPACE_FAULT_RETRY;
@@ -470,7 +469,7 @@ static __attribute__((noinline)) enum aspace_fault_result fault_general(struct a
             r = copy(pt, va, &copied);
         if (UNLIKELY(r == ASPACE_FAULT_NO_MEMORY))
             r = drain_once(pt, &drained);
-        if (r == FAULT_AGAIN && worked == (copied || f.filled)) {
+        if (r == FAULT_AGAIN) {
             COUNT(pt_this_cpu(pt)->retries, 1);
             aspace_pause();
         }
