@@ -5,7 +5,8 @@
  * everyone who returns from an operation, and for markers towards faults?
  *
  * Abstracted: an upper node (0) with one slot, leaf tables of two pages. One CPU's TLB, an entry a page at most, also
- * of a large leaf; it fills at any time, and a flush reaches it page by page at any time until it is acknowledged.
+ * of a large leaf; it fills at any time, and a flush reaches it page by page at any time until it is acknowledged. A
+ * flush for leaves of one size leaves entries of the other (the level is hinted at).
  * Operations of any kind on any range, and faults on both pages. OLD_RW, OLD_RO and PARKED are the frame that was
  * there at first; NEW is any later one. Sets of CPUs are left to activation.pml: there is always somebody to ask. No
  * break before make in T8. What is swept may be larger than the stride of the flush: only the first page of it goes.
@@ -13,10 +14,11 @@
  * Follows: `operation`: op_plan, op_commit_unmap, op_commit_protect, op_commit_discard, op_commit_map, op_open, op_end
  * (src/pt/range.c, plan.c, commit.c), pt_split, pt_migrate, sweep_one (huge.c); what quick.c does is the same in a
  * single node. `settle`: gather_settle and announces; `announce`: gather_ask; `mark`: gather_mark_node (src/pt/gather.c,
- * gather.h). `fault`: T1 in fault.c.
+ * gather.h). `fault`: T1 in fault.c. `harvest`: visit_at in dirty.c, which waits for nobody and announces nothing; the
+ * harvest of accessed flags is the same without the lock. A leaf that it finds counts as one whose flag it takes.
  *
- * Checked: when an unmap or protect returns, no TLB holds what it took away, or what memory had lost before; when a
- * slot is mapped, re-armed, moved or filled, no TLB holds anything for its address; nobody waits for ever.
+ * Checked: when an unmap, protect or harvest returns, no TLB holds what it took away, or what memory had lost before (a
+ * harvest: of pages that are there); when a slot is mapped, re-armed, moved or filled, no TLB holds anything for its address; nobody waits for ever.
  *
  *   clean   -                         three CPUs, small leaves at first
  *   clean   -DHALF                    the same, one page mapped at first
@@ -24,6 +26,8 @@
  *   deep    -DTWICE                   two CPUs, of which one goes on to a second operation: two announcements
  *   deep    -DTWICE -DLARGE           the same, a large leaf at first
  *   deep    -DTWICE -DVA_FIRST        the words of an announcement are read in the other order: it does not matter
+ *   clean   -DLOG                     one of three is a harvest of dirty flags
+ *   deep    -DLOG -DLARGE             the same, a large leaf at first
  *   assert  -DCHILD_ONLY              the mark is set in the leaf table only, not in the upper node
  *   assert  -DWITHDRAW_EARLY          the announcement is withdrawn before the acknowledgement
  *   assert  -DANNOUNCE_LATE           announced after the unlock
@@ -39,6 +43,8 @@
  *   assert  -DARM_AT_ONCE             discard puts the marker back before its flush
  *   assert  -DMIGRATE_AT_ONCE         migrate does not wait
  *   assert  -DLARGE -DOPEN_AT_ONCE    who opens a slot (T8) does not wait
+ *   assert  -DLOG -DPROTECT_BELIEVES  a protect does not flush where a harvest has taken the right before
+ *   assert  -DLOG -DLARGE -DHARVEST_HINT  a harvest hints at the size of the leaves that it found
  */
 #define EMPTY 0
 #define BUSY 1
@@ -50,6 +56,13 @@
 #define TABLE 10 /* + table */
 #define IS_LEAF(e) (e >= OLD_RO && e <= NEW)
 #define IS_TABLE(e) (e >= TABLE)
+#define LARGE_ENTRY 16 /* in a TLB: of a large leaf */
+#define HELD(p) (tlb[p] & 15)
+#define LARGE_LEAVES 4 /* in `need`, beside the pages: the sizes to be flushed */
+#define SMALL_LEAVES 8
+#define ANY_LEAVES 12
+#define SMALL(pages) ((pages) | SMALL_LEAVES)
+#define LARGE_ONE (3 | LARGE_LEAVES)
 
 #define UNMAP 1
 #define PROTECT_RO 2
@@ -59,6 +72,12 @@
 #define SPLIT 6
 #define MIGRATE 7
 #define SWEEP 8
+#define HARVEST 9
+#if defined(LOG) && !defined(PROTECT_BELIEVES) /* one at a time, of a log by write faults */
+#define LOG_MAY_HIDE true
+#else
+#define LOG_MAY_HIDE false
+#endif
 
 #ifdef TWICE /* one of two CPUs goes on to a second operation */
 #define CPUS 2
@@ -93,6 +112,8 @@ byte finished;
 bool in_bounds = true;
 
 #define BIT(b) (1 << (b))
+#define WALK(p) (IS_TABLE(up) -> n[up - TABLE].slot[p] : up) /* what a walk finds for the page */
+#define WALKED(p) (WALK(p) + (IS_TABLE(up) -> 0 : LARGE_ENTRY))
 #define WHOLE (lo == 0 && hi == 1)
 
 /* Who does not wait: mistakes. */
@@ -124,6 +145,8 @@ bool in_bounds = true;
 #else
 #define LAST hi
 #endif
+
+#define SIZE(p) (tlb[p] & LARGE_ENTRY -> LARGE_LEAVES : SMALL_LEAVES)
 
 /* The two words are read one after the other, and may be of two announcements. */
 inline look_at(c)
@@ -260,11 +283,11 @@ inline announce()
 inline flush()
 {
     if
-    :: need & 1 -> tlb[0] = 0
+    :: need & 1 && need & SIZE(0) -> tlb[0] = 0
     :: else
     fi;
     if
-    :: need & 2 && kind != SWEEP -> tlb[1] = 0
+    :: need & 2 && need & SIZE(1) && kind != SWEEP -> tlb[1] = 0
     :: else
     fi
 }
@@ -277,7 +300,7 @@ inline change(e, bits)
         :: kind == UNMAP ->
             need = need | (IS_LEAF(e) -> bits : 0);
             e = EMPTY
-        :: kind == PROTECT_RO && e == OLD_RW -> need = need | bits; e = OLD_RO
+        :: kind == PROTECT_RO && (e == OLD_RW || e == OLD_RO && LOG_MAY_HIDE) -> need = need | bits; e = OLD_RO /* L2 */
         :: kind == PROTECT_RO && e == PARKED ->
             e = OLD_RO;
             given_back[0] = given_back[0] || (bits & 1);
@@ -316,16 +339,35 @@ inline release_busy(e, bits)
     }
 }
 
+inline take_right(e, bits)
+{
+    d_step {
+        if
+        :: IS_LEAF(e) ->
+#ifdef HARVEST_HINT
+            need = need | bits;
+#else
+            need = need | bits | ANY_LEAVES;
+#endif
+            e = (e == OLD_RW -> OLD_RO : e)
+        :: else
+        fi
+    }
+}
+
 /* What an operation may rely on when it returns. */
 inline check_return()
 {
     if
     :: kind == UNMAP || kind == PROTECT_NONE ->
-        assert(lo != 0 || (tlb[0] != OLD_RW && (tlb[0] != OLD_RO || given_back[0])));
-        assert(hi != 1 || (tlb[1] != OLD_RW && (tlb[1] != OLD_RO || given_back[1])))
+        assert(lo != 0 || (HELD(0) != OLD_RW && (HELD(0) != OLD_RO || given_back[0])));
+        assert(hi != 1 || (HELD(1) != OLD_RW && (HELD(1) != OLD_RO || given_back[1])))
     :: kind == PROTECT_RO ->
-        assert(lo != 0 || tlb[0] != OLD_RW);
-        assert(hi != 1 || tlb[1] != OLD_RW)
+        assert(lo != 0 || HELD(0) != OLD_RW);
+        assert(hi != 1 || HELD(1) != OLD_RW)
+    :: kind == HARVEST ->
+        assert(lo != 0 || HELD(0) != OLD_RW || !IS_LEAF(WALK(0)));
+        assert(hi != 1 || HELD(1) != OLD_RW || !IS_LEAF(WALK(1)))
     :: else
     fi;
     finished++
@@ -340,7 +382,8 @@ again:
     atomic {
         sections = sections | BIT(me);
         if
-        :: IS_TABLE(up) && !(kind == UNMAP && WHOLE) && kind != SWEEP -> child = up - TABLE; goto below
+        :: kind == HARVEST -> goto harvest
+        :: kind != HARVEST && IS_TABLE(up) && !(kind == UNMAP && WHOLE) && kind != SWEEP -> child = up - TABLE; goto below
         :: else
         fi
     };
@@ -365,7 +408,7 @@ below:
         if
         :: kind == UNMAP && WHOLE || kind == SWEEP && n[child].slot[0] == EMPTY && n[child].slot[1] == EMPTY -> /* T6 */
             up = EMPTY;
-            need = 3;
+            need = 3 | ANY_LEAVES;
             n[child].stale = 1;
             n[child].used = 0;
             n[child].wait = sections;
@@ -382,16 +425,16 @@ here: /* the upper slot is no table, and the upper node is locked */
         if
         :: up == EMPTY && kind == MAP && !WHOLE -> /* T3' */
             new_table(child, EMPTY);
-            change(n[child].slot[lo], BIT(lo));
+            change(n[child].slot[lo], SMALL(BIT(lo)));
             up = TABLE + child;
             child = 0;
             goto finish
         :: !WHOLE && kind != MAP && kind != MIGRATE && (IS_LEAF(up) || up == PARKED) -> /* T8 */
             new_table(child, up);
             n[child].lock = 1;
-            need = (IS_LEAF(up) -> 3 : 0);
+            need = (IS_LEAF(up) -> LARGE_ONE : 0);
             up = TABLE + child
-        :: WHOLE || kind == MIGRATE -> change(up, 3); goto finish
+        :: WHOLE || kind == MIGRATE -> change(up, LARGE_ONE); goto finish
         :: else -> goto finish
         fi
     };
@@ -402,11 +445,11 @@ pages:
         :: true
         fi;
         if
-        :: lo == 0 -> change(n[child].slot[0], 1)
+        :: lo == 0 -> change(n[child].slot[0], SMALL(1))
         :: else
         fi;
         if
-        :: hi == 1 -> change(n[child].slot[1], 2)
+        :: hi == 1 -> change(n[child].slot[1], SMALL(2))
         :: else
         fi
     };
@@ -457,19 +500,38 @@ out:
     };
     if
     :: next != 0 -> atomic { kind = KIND(next); lo = LO(next); hi = HI(next); next = 0; goto again }
-    :: else
-    fi
+    :: else -> goto over
+    fi;
+harvest: /* the table in which the walk ends, and nothing above it */
+    if
+    :: atomic { !IS_TABLE(up) && n[0].lock == 0 -> n[0].lock = 1; top = 1 }
+    :: atomic { IS_TABLE(up) && n[up - TABLE].lock == 0 -> child = up - TABLE; n[child].lock = 1 }
+    fi;
+    atomic {
+        if
+        :: top && WHOLE && !IS_TABLE(up) -> take_right(up, LARGE_ONE)
+        :: top && !WHOLE && !IS_TABLE(up) -> lo = 2; hi = 2 /* it is not changed for a part of it */
+        :: child != 0 && lo == 0 && !n[child].stale -> take_right(n[child].slot[0], SMALL(1))
+        :: else
+        fi;
+        if
+        :: child != 0 && hi == 1 && !n[child].stale -> take_right(n[child].slot[1], SMALL(2))
+        :: else
+        fi;
+        unlock()
+    };
+    flush();
+    goto out;
+over:
+    skip
 }
-
-/* What a walk finds for the page. */
-#define WALK(p) (IS_TABLE(up) -> n[up - TABLE].slot[p] : up)
 
 active proctype cpu()
 {
 end:
     do
-    :: atomic { tlb[0] == 0 && IS_LEAF(WALK(0)) -> tlb[0] = WALK(0) }
-    :: atomic { tlb[1] == 0 && IS_LEAF(WALK(1)) -> tlb[1] = WALK(1) }
+    :: atomic { tlb[0] == 0 && IS_LEAF(WALK(0)) -> tlb[0] = WALKED(0) }
+    :: atomic { tlb[1] == 0 && IS_LEAF(WALK(1)) -> tlb[1] = WALKED(1) }
     od
 }
 
@@ -518,7 +580,15 @@ init
         n[1].slot[1] = OLD_RW;
         choose(a);
         choose(b);
+#ifdef LOG
+        if
+        :: c = CALL(HARVEST, 0, 0)
+        :: c = CALL(HARVEST, 1, 1)
+        :: c = CALL(HARVEST, 0, 1)
+        fi;
+#else
         choose(c);
+#endif
 #ifdef TWICE
         run operation(0, KIND(a), LO(a), HI(a), b);
         run operation(1, KIND(c), LO(c), HI(c), 0);

@@ -331,7 +331,8 @@ ASPACE_MUST_CHECK int aspace_populate(struct aspace *space, aspace_va_t va, uint
  * cleared for the page at va + n * 4096, and the accessed flags are cleared. A leaf of more than one page tells for all
  * its pages, and is cleared if the range has all of it. bitmap: caller's, (size / 4096 + 63) / 64 words; *accessed (may
  * be NULL): how many bits are set. Context: lock-free, also towards faults and range operations; a page that is
- * unmapped meanwhile counts or does not. TLB: on return no CPU can access a page without its flag being set again.
+ * unmapped meanwhile counts or does not. TLB: on return no CPU can access a page without its flag being set again; of
+ * two at once in one range, when both have returned.
  * Failure: INVALID, RANGE, CLOSED, UNSUPPORTED (hardware sets no flags: ASPACE_FEAT_AD). Cost: a compare-and-swap for
  * each leaf that was accessed, one invalidation.
  */

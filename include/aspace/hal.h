@@ -34,7 +34,7 @@ struct aspace_flush {
     uint64_t root;          /* physical address of the root table */
     uint64_t entries;       /* how many leaves changed, as a cost hint */
     uint32_t stride_lg2;    /* smallest leaf size in the range, log2 of bytes: the step for invalidation by address */
-    uint32_t max_lg2;       /* largest leaf size in the range, log2 of bytes: level hint when equal to stride_lg2 */
+    uint32_t max_lg2;       /* largest leaf that may be cached, log2 of bytes: level hint when equal to stride_lg2 */
     bool leaf_only;         /* no table was unlinked: walk caches may stay */
     bool full;              /* above the tunable threshold: invalidate the whole tag */
     bool stage2;            /* the format is a second stage */

@@ -93,6 +93,7 @@ int aspace_harvest_accessed(struct aspace *s, aspace_va_t va, uint64_t size, uin
     aspace_trace(harvest_accessed, s, va, size);
     memset(bitmap, 0, ((size >> 12) + 63) / 64 * sizeof *bitmap);
     gather_init(&h.g, &s->pt);
+    gather_flush_any_size(&h.g);
     while (va < h.end) {
         smr_enter(s->pt.host);
         va = harvest_table(&h, va);

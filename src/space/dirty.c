@@ -220,6 +220,7 @@ static void scan_begin(struct scan *s, struct pt *pt, enum task task)
 {
     *s = (struct scan){.pt = pt, .task = task, .lo = pt->log.va, .hi = pt->log.end};
     gather_init(&s->g, pt);
+    gather_flush_any_size(&s->g);
 }
 
 static void scan_end(struct scan *s)

@@ -126,6 +126,15 @@ const struct named_case named_cases[] = {
     {"hardware_harvest_against_migrate", "loggedad/touch_0_w|migrate_0|harvest_0", "while the frame changes"},
     {"hardware_harvest_against_collapse", "loggedad/touch_0_w|collapse_0|harvest_0", "while pages are merged"},
     {"hardware_harvest_against_split", "loggedadhuge/touch_1_w|split_0|harvest_0", "while a page is split"},
+
+    /* Accessed flags are harvested without a lock: on return a CPU has to set them again. */
+    {"accessed_against_touch", "ad/touch_0_r,touch_0_r|accessed_0", "a CPU sets a flag again, or has set it before"},
+    {"accessed_against_split", "loggedadhuge/touch_1_w|split_0|accessed_0",
+     "a CPU has the page in one piece for a while"},
+    {"accessed_against_collapse", "ad/touch_0_w|collapse_0|accessed_0", "a flag goes into the merged page, or is told"},
+    {"accessed_against_protect", "ad/touch_0_r|protect_r_0_16|accessed_0", "rights change with the flag"},
+    {"accessed_against_migrate", "ad/touch_0_w|migrate_0|accessed_0", "and so does the frame"},
+    {"accessed_against_unmap", "ad/touch_0_w|unmap_0_48|accessed_0", "the table is unlinked while it is harvested"},
     /* Forks, and pages that are shared until they are written (T7). */
     {"fork_is_one_cut", "shared/fork|write_2,write_17", "who has the later write has the earlier one"},
     {"fork_in_steps_is_one_cut", "shared/fork_in_steps|write_2,write_17", "the same with other calls in between"},
@@ -136,6 +145,7 @@ const struct named_case named_cases[] = {
     {"fork_against_flags", "shared_ad/fork|touch_1_w", "hardware sets dirty while the right is taken away"},
     {"fork_against_collapse", "shared_pieces/fork|collapse_0", "the table goes while it is copied"},
     {"two_forks_share_a_page", "shared/fork|copy_fork", "two spaces that share a page are forked at once"},
+    {"copy_is_forked_beside_a_copy", "shared/copy_fault_0,copy_read_0|copy_fork", "one section follows another"},
     {"fork_while_the_page_is_written_elsewhere", "shared/fork|copy_write_0", "a page gets a sharer and loses one"},
     {"fork_while_a_sharer_leaves", "shared/fork|copy_write_0,copy_unmap_0_48", "or one that goes for good"},
     {"last_two_sharers_write", "shared/write_0|copy_write_0", "one copies, or both"},

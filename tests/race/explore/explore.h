@@ -61,7 +61,8 @@ enum op_kind {
     OP_QUERY,
     OP_NEXT,
     OP_POPULATE,
-    OP_HARVEST, /* of dirty flags */
+    OP_HARVEST,  /* of dirty flags */
+    OP_ACCESSED, /* of accessed flags */
     OP_READ,
     OP_WRITE,
     OP_EXCHANGE,

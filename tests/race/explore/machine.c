@@ -84,7 +84,7 @@ static bool hardware_flags(uint64_t va, uint64_t pa, uint32_t access)
         return false;
     uint64_t *entry = aspace_phys_to_virt(r.entry_pa);
     uint64_t used = naive_used(&machine.config, *entry, access & ASPACE_W);
-    if (used != *entry)
+    if (used != *entry && explore_in_fiber())
         explore_note(entry, EXPLORE_UPDATE);
     *entry = used;
     return true;
@@ -103,6 +103,16 @@ bool machine_access(uint64_t va, uint32_t access, uint64_t *pa)
     }
 }
 
+static void warm_up(unsigned cpu)
+{
+    uint64_t pa;
+    machine_become(cpu);
+    for (unsigned i = 0; i < sizeof warm; i++)
+        (void)machine_access(warm[i] * PAGE, ASPACE_R, &pa);
+    machine_become(0);
+}
+
+/* Without the flags, which the search would have to know of. */
 static void access_pages(unsigned cpu, unsigned first, unsigned step)
 {
     uint64_t pa;
@@ -358,7 +368,7 @@ void machine_build(const struct layout *layout)
     machine_become(0);
     layout->build();
     for (unsigned cpu = 0; cpu < FIBERS_MAX; cpu++)
-        access_pages(cpu, 0, 1);
+        warm_up(cpu);
     access_pages(WATCHER, 0, 2);
     aspace_quiescent(machine.host);
     aspace_drain(machine.host);
@@ -469,7 +479,22 @@ struct promise {
     uint64_t begin;
 };
 
-static bool keeps(const struct operation *op, const struct sim_leaf *leaf)
+/* Does memory say accessed of every page of the operation that the TLB has? What is gone from memory is another's. */
+static bool says_accessed(const struct operation *op, const struct sim_leaf *leaf)
+{
+    for (uint64_t page = op->page; page < op->page + op->pages; page++) {
+        uint64_t at = page * PAGE - leaf->va;
+        struct naive_result r = walk_now(page * PAGE);
+        if (page * PAGE < leaf->va || at >= leaf->bytes || !r.present || r.pa != leaf->pa + at)
+            continue;
+        uint64_t e = *(const uint64_t *)aspace_phys_to_virt(r.entry_pa);
+        if (naive_used(&machine.config, e, false) != e)
+            return false;
+    }
+    return true;
+}
+
+static bool keeps(const struct operation *op, unsigned cpu, const struct sim_leaf *leaf)
 {
     switch (op->kind) {
     case OP_PROTECT: return !(leaf->rights & ~op->rights);
@@ -483,6 +508,7 @@ static bool keeps(const struct operation *op, const struct sim_leaf *leaf)
     case OP_COLLAPSE: return !machine_owns(leaf->pa);
     case OP_HARVEST: /* what is being unmapped goes when that is done */
         return machine.config.features & ASPACE_FEAT_AD || !(leaf->rights & ASPACE_W) || !walk_now(leaf->va).present;
+    case OP_ACCESSED: return cpu == WATCHER || says_accessed(op, leaf); /* it sets no flags */
     case OP_FORK: return !machine_owns(leaf->pa) || !(leaf->rights & ASPACE_W);
     default: return false;
     }
@@ -494,7 +520,7 @@ static void check_promise(unsigned cpu, const struct sim_leaf *leaf, uint64_t st
 {
     const struct promise *promise = arg;
     uint64_t va = promise->op->page * PAGE, end = va + promise->op->pages * PAGE;
-    if (stamp <= promise->begin && leaf->va < end && va < leaf->va + leaf->bytes && !keeps(promise->op, leaf))
+    if (stamp <= promise->begin && leaf->va < end && va < leaf->va + leaf->bytes && !keeps(promise->op, cpu, leaf))
         explore_fail("%s has returned, and cpu %u still translates 0x%llx to 0x%llx", promise->op->name, cpu,
                      (unsigned long long)leaf->va, (unsigned long long)leaf->pa);
 }

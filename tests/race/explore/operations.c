@@ -129,6 +129,7 @@ const struct operation operations[] = {
     {"return_0_r", OP_TOUCH, 0, 1, AFTER_AWAY, ASPACE_R, 0},
     {"return_0_w", OP_TOUCH, 0, 1, AFTER_AWAY, ASPACE_W, 0},
     {"harvest_0", OP_HARVEST, 0, 4, 0, 0, 0},
+    {"accessed_0", OP_ACCESSED, 0, 4, 0, 0, 0},
     /* The first space is forked, and its copy worked on. */
     {"fork", OP_FORK, 0, PAGES, 0, 0, 0},
     {"fork_in_steps", OP_FORK, 0, PAGES, 1, 0, 0},
@@ -151,7 +152,7 @@ const struct operation operations[] = {
 
 const size_t operation_all = sizeof operations / sizeof operations[0];
 enum { FORK_OPERATIONS = 17 };
-const size_t operation_count = sizeof operations / sizeof operations[0] - 3 - FORK_OPERATIONS;
+const size_t operation_count = sizeof operations / sizeof operations[0] - 4 - FORK_OPERATIONS;
 const size_t operation_forks = sizeof operations / sizeof operations[0] - FORK_OPERATIONS;
 
 bool operation_fits(const struct operation *op, const struct layout *layout)
@@ -182,7 +183,7 @@ bool operation_takes(const struct operation *op)
 {
     return op->kind == OP_MAP || op->kind == OP_REPLACE || op->kind == OP_UNMAP || op->kind == OP_PROTECT ||
            op->kind == OP_DISCARD || op->kind == OP_MOVE || op->kind == OP_MIGRATE || op->kind == OP_COLLAPSE ||
-           op->kind == OP_HARVEST || op->kind == OP_FORK;
+           op->kind == OP_HARVEST || op->kind == OP_ACCESSED || op->kind == OP_FORK;
 }
 
 bool operation_is_lock_free(const struct operation *op)
@@ -359,7 +360,7 @@ static void migrate(const struct operation *op, struct result *result)
 static void perform(const struct operation *op, unsigned fiber, struct result *result)
 {
     struct aspace *s = machine.spaces[op->space];
-    uint64_t va = op->page * PAGE, size = op->pages * PAGE;
+    uint64_t va = op->page * PAGE, size = op->pages * PAGE, bits;
     struct aspace_map m = request(op, fiber);
     switch (op->kind) {
     case OP_FAULT: result->rc = (int)aspace_fault(s, va, op->rights, NULL); break;
@@ -378,6 +379,7 @@ static void perform(const struct operation *op, unsigned fiber, struct result *r
     case OP_QUERY: query(op, result); break;
     case OP_NEXT: next(op, result); break;
     case OP_HARVEST: result->rc = dirty_harvest(op->page, op->pages); break;
+    case OP_ACCESSED: result->rc = aspace_harvest_accessed(s, va, size, &bits, NULL); break;
     case OP_POPULATE: result->rc = aspace_populate(s, va, size, &result->value); break;
     case OP_FORK: fork_space(op, result); break;
     default: reach_memory(op, fiber, result); break;
