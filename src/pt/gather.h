@@ -70,8 +70,8 @@ static inline void gather_flush_range(struct gather *g, aspace_va_t va, aspace_v
     g->max_lg2 = lg2 > g->max_lg2 ? lg2 : g->max_lg2;
 }
 
-/* For who does not wait for flushes under way (R7): where he finds leaves that were one just before, a CPU may still have
- * that one, and an invalidation of a small leaf need not reach it. The next flush hints at no size. */
+/* For who does not wait for flushes under way (R7): the leaves he finds may have been one until just before, which a
+ * CPU still has, and an invalidation of a small leaf need not reach it. The next flush hints at no size. */
 static inline void gather_flush_any_size(struct gather *g)
 {
     g->max_lg2 = g->pt->F->shift[g->pt->top];
