@@ -35,7 +35,7 @@ void aspace_cpu_online(struct aspace_host *host)
 {
     if (host->smr != ASPACE_SMR_QSBR)
         return;
-    seam_store(&host_this_cpu(host)->smr_seen, seam_load_acquire(&host->smr_epoch));
+    seam_store_release(&host_this_cpu(host)->smr_seen, seam_load_acquire(&host->smr_epoch));
     seam_fence();
 }
 

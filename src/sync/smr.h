@@ -11,7 +11,8 @@
  *
  * How: one epoch counter; each CPU publishes the epoch it entered with. A goal is one more than the epoch at the time;
  * it has passed when no CPU shows an older epoch. Dekker: the reader stores its epoch, fences, reads tables; the
- * reclaimer unlinks, fences, reads the epochs (both seq_cst).
+ * reclaimer unlinks, fences, reads the epochs (both seq_cst). Every store of an epoch is a release, the one that begins
+ * a section too: who reads it may not have seen the one before, which ended the last section.
  */
 #ifndef ASPACE_SMR_H
 #define ASPACE_SMR_H
@@ -27,7 +28,7 @@ static inline __attribute__((always_inline)) void smr_enter(struct aspace_host *
     } else {
         struct host_cpu *c = host_this_cpu(host);
         if (c->smr_nest++ == 0) {
-            seam_store(&c->smr_seen, seam_load_acquire(&host->smr_epoch));
+            seam_store_release(&c->smr_seen, seam_load_acquire(&host->smr_epoch));
             seam_fence();
         }
     }
