@@ -79,10 +79,11 @@ struct cow {
     struct op op;
     struct pt *pt;
     aspace_va_t va;     /* of the page */
+    uint32_t need;      /* rights of the access */
     aspace_pa_t frame;  /* taken for the copy, or ASPACE_PA_NONE */
     bool copied;        /* it is in the place of the old one */
     bool charged;       /* it is accounted for as one more */
-    bool changed;       /* the leaf has the right now */
+    bool done;          /* the leaf has these rights now */
     struct node *spare; /* taken with it: a place for the old frame to wait in */
     bool whole;         /* no memory to split a large leaf for the log: all of it becomes writable */
     bool drained;       /* what waited to be freed has been */
@@ -133,7 +134,6 @@ static void let_write(struct cow *c, struct spot *s)
         new = log_grant(c->pt, c->va, s->n->level, s->e, VALUE_RIGHTS(s->v));
     while (!slot_cas(s->slot, &s->e, new));
     op_clean(&c->op, s->slot, 1);
-    c->changed = true;
 }
 
 /* What the slot becomes with a frame that only it maps. */
@@ -149,7 +149,6 @@ static void take_back(struct cow *c, struct spot *s)
     while (!slot_cas(s->slot, &s->e, writable(c, s, s->pa)))
         continue;
     op_clean(&c->op, s->slot, 1);
-    c->changed = true;
     COUNT(pt_this_cpu(c->pt)->cow_takes, 1);
 }
 
@@ -170,7 +169,6 @@ static void copy(struct cow *c, struct spot *s)
     c->spare = NULL;
     c->frame = ASPACE_PA_NONE;
     c->copied = true;
-    c->changed = true;
     if (s->soft & SOFT_COUNTED) {
         gather_counted(&c->op.g, s->pa, 0);
     } else {
@@ -202,12 +200,15 @@ static enum cow_step step_locked(struct cow *c)
         return backend ? COW_NEEDS_MORE : COW_NEEDS_FRAME;
     if (s.n->level && (copies || (hides && c->pt->log.split && !c->whole)))
         return COW_NEEDS_SPLIT;
+    if (foreign)
+        return COW_DONE;
     if (log_only)
         let_write(c, &s);
     else if (copies)
         copy(c, &s);
-    else if (!foreign)
+    else
         take_back(c, &s);
+    c->done = !(c->need & ~fmt_leaf_rights(c->pt->F, &c->pt->C, slot_load(s.slot)));
     return COW_DONE;
 }
 
@@ -278,9 +279,9 @@ static bool drain_once(struct cow *c)
 }
 
 /* What a frame was taken for may have changed by the next step: then it goes back, and all begins again. */
-int pt_cow(struct pt *pt, aspace_va_t va)
+int pt_cow(struct pt *pt, aspace_va_t va, uint32_t need)
 {
-    struct cow c = {.pt = pt, .va = va & ~4095ull, .frame = ASPACE_PA_NONE};
+    struct cow c = {.pt = pt, .va = va & ~4095ull, .need = need, .frame = ASPACE_PA_NONE};
     int rc = ASPACE_E_OK;
     enum cow_step next = COW_DONE;
     while (rc == ASPACE_E_OK && (next = step(&c)) != COW_DONE) {
@@ -289,5 +290,5 @@ int pt_cow(struct pt *pt, aspace_va_t va)
             rc = ASPACE_E_OK;
     }
     put_frame(&c);
-    return rc || c.changed ? rc : ASPACE_E_RETRY;
+    return rc || c.done ? rc : ASPACE_E_RETRY;
 }

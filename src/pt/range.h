@@ -102,8 +102,9 @@ int pt_split(struct pt *pt, aspace_va_t va);
 int pt_split_in_fault(struct pt *pt, aspace_va_t va);
 
 /* A write fault on a leaf that lacks the right although its area has it (T7): the sole mapping of the frame gets it
- * back, any other a copy. OK, RETRY (nothing was to be done, or a fork is under way: look again), NO_MEMORY, QUOTA. */
-int pt_cow(struct pt *pt, aspace_va_t va);
+ * back, any other a copy. OK (the leaf got the rights `need`), RETRY (nothing was to be done, or a fork is under way:
+ * look again), NO_MEMORY, QUOTA. */
+int pt_cow(struct pt *pt, aspace_va_t va, uint32_t need);
 
 /* What a LEAF or PARKED entry e becomes with the frame pa, of which it is the only mapping: all rights that its value
  * gives, accessed and dirty as they are. */

@@ -431,12 +431,11 @@ static enum aspace_fault_result on_slot(struct fault *f)
     }
 }
 
-/* Whether it has made the access possible the next look tells. Outside of the fault's section. */
-static enum aspace_fault_result copy(struct pt *pt, aspace_va_t va, bool *copied)
+/* Outside of the fault's section. */
+static enum aspace_fault_result copy(const struct fault *f)
 {
-    int rc = pt_cow(pt, va);
-    *copied |= rc == ASPACE_E_OK;
-    return rc == ASPACE_E_OK || rc == ASPACE_E_RETRY ? FAULT_AGAIN : ASPACE_FAULT_NO_MEMORY;
+    int rc = pt_cow(f->pt, f->va, f->need);
+    return rc == ASPACE_E_OK ? ASPACE_FAULT_DONE : rc == ASPACE_E_RETRY ? FAULT_AGAIN : ASPACE_FAULT_NO_MEMORY;
 }
 
 /* Before the answer is NO_MEMORY, once: a frame may be free now. Outside of the fault's section, which would keep what
@@ -459,24 +458,23 @@ static __attribute__((noinline)) enum aspace_fault_result fault_general(struct a
     struct fault f = {.s = s, .pt = pt, .va = va, .info = info};
     f.need = access & (pt->F->has_user ? 15u : 7u);
     enum aspace_fault_result r = FAULT_AGAIN;
-    bool copied = false, drained = false;
+    bool drained = false;
     for (int round = 0; round < WALK_ROUNDS && r == FAULT_AGAIN; round++) {
+        bool was_filled = f.filled;
         smr_enter(pt->host);
         walk_any(pt, va, &f.w);
         r = gate_is_open(pt) ? on_slot(&f) : ASPACE_FAULT_RETRY;
         smr_leave(pt->host);
         if (r == FAULT_COPY)
-            r = copy(pt, va, &copied);
+            r = copy(&f);
         if (UNLIKELY(r == ASPACE_FAULT_NO_MEMORY))
             r = drain_once(pt, &drained);
-        if (r == FAULT_AGAIN) {
+        if (r == FAULT_AGAIN && was_filled == f.filled) { /* else it got on */
             COUNT(pt_this_cpu(pt)->retries, 1);
             aspace_pause();
         }
     }
-    r = r == FAULT_AGAIN                                     ? ASPACE_FAULT_RETRY
-        : r == ASPACE_FAULT_SPURIOUS && (copied || f.filled) ? ASPACE_FAULT_DONE
-                                                             : r;
+    r = r == FAULT_AGAIN ? ASPACE_FAULT_RETRY : r == ASPACE_FAULT_SPURIOUS && f.filled ? ASPACE_FAULT_DONE : r;
     COUNT(pt_this_cpu(pt)->faults[r], 1);
     return r;
 }

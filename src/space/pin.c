@@ -60,7 +60,7 @@ static int pin_page(struct aspace *s, aspace_va_t va, uint32_t access, aspace_pa
         switch (rc) {
         case PIN_FAULT: rc = space_fault_error(aspace_fault(s, va, access, NULL)); break;
         case PIN_COPY:
-            rc = pt_cow(&s->pt, va);
+            rc = pt_cow(&s->pt, va, access);
             rc = rc == ASPACE_E_RETRY ? ASPACE_E_OK : rc; /* another CPU was faster */
             break;
         case PIN_ROOM: rc = pins_prepare(s->pt.host, *pa); break;

@@ -98,18 +98,16 @@ static bool same_page(const struct page_view *a, const struct page_view *b, bool
     return !memcmp(&x, &y, sizeof x);
 }
 
-/* A fault in a large page that is shared takes it apart, and then copies: another operation may come in between, and be
- * what makes the page writable. */
-static bool same_fault(const struct result *a, const struct result *b)
+/* A fault in a large page that is shared takes it apart, and then copies: another operation may come in between. */
+static bool takes_apart(const struct operation *op)
 {
-    bool two_steps = machine.layout->forks && machine.layout->huge;
-    return two_steps && a->rc <= ASPACE_FAULT_SPURIOUS && b->rc <= ASPACE_FAULT_SPURIOUS;
+    return op->kind == OP_FAULT && op->rights & ASPACE_W && machine.layout->forks && machine.layout->huge;
 }
 
 static bool same_result(const struct operation *op, const struct result *a, const struct result *b)
 {
-    if (op->kind == OP_FAULT && same_fault(a, b))
-        return true;
+    if (takes_apart(op) && a->rc <= ASPACE_FAULT_SPURIOUS && b->rc <= ASPACE_FAULT_SPURIOUS)
+        return true; /* the other may be what makes the page writable */
     if (op->kind == OP_SWEEP || op->kind == OP_NEXT)
         return true;
     return a->rc == b->rc && a->value == b->value;
@@ -140,6 +138,10 @@ static int first_difference(const struct outcome *a, const struct outcome *b)
  * others may see it filled and take it away again before the access is made. */
 static void run_step(const struct operation *op, unsigned f, bool first_fault, struct result *result)
 {
+    if (first_fault && takes_apart(op)) {
+        (void)!aspace_split(machine.spaces[op->space], op->page * PAGE);
+        return;
+    }
     if (first_fault) {
         (void)!aspace_fault(machine.spaces[op->space], op->page * PAGE, op->rights, NULL);
         return;
@@ -193,7 +195,7 @@ static bool may_split(const struct test_case *c, unsigned f, unsigned next, cons
     for (unsigned k = length; k && !done && order[k - 1] != f; k--)
         done = order[k - 1] == (f | FIRST_FAULT);
     const struct operation *op = c->program[f].op[next];
-    return all > 2 && !done && operation_is_composite(op) && !operation_is_loose(op);
+    return all > 2 && !done && ((operation_is_composite(op) && !operation_is_loose(op)) || takes_apart(op));
 }
 
 static void all_orders(const struct test_case *c, uint8_t *order, unsigned length, const unsigned *used)
