@@ -145,6 +145,8 @@ const struct named_case named_cases[] = {
     {"fork_against_flags", "shared_ad/fork|touch_1_w", "hardware sets dirty while the right is taken away"},
     {"fork_against_collapse", "shared_pieces/fork|collapse_0", "the table goes while it is copied"},
     {"two_forks_share_a_page", "shared/fork|copy_fork", "two spaces that share a page are forked at once"},
+    {"fault_answers_what_it_did", "shared/copy_fault_0|copy_unmap_0_1|copy_fault_0",
+     "one fault relies on the other's copy"},
     {"copy_is_forked_beside_a_copy", "shared/copy_fault_0,copy_read_0|copy_fork", "one section follows another"},
     {"fork_while_the_page_is_written_elsewhere", "shared/fork|copy_write_0", "a page gets a sharer and loses one"},
     {"fork_while_a_sharer_leaves", "shared/fork|copy_write_0,copy_unmap_0_48", "or one that goes for good"},
