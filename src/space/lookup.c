@@ -6,8 +6,7 @@
 #include "space/object.h"
 #include "space/space.h"
 
-/* Spin a little on a BUSY slot; the section is left in between so that grace periods end. */
-static bool walk_settled(struct pt *pt, aspace_va_t va, struct walk *w)
+bool space_walk(struct pt *pt, aspace_va_t va, struct walk *w)
 {
     for (int round = 0; round < WALK_ROUNDS; round++) {
         walk_any(pt, va, w);
@@ -61,7 +60,7 @@ static inline __attribute__((always_inline)) int fill_translation(const struct f
 static __attribute__((noinline, cold)) int translate_busy(struct pt *pt, aspace_va_t va, struct aspace_translation *t)
 {
     struct walk w;
-    if (!walk_settled(pt, va, &w))
+    if (!space_walk(pt, va, &w))
         return ASPACE_E_RETRY;
     return w.kind == SLOT_LEAF ? fill_translation(pt->F, pt, &w, va, t) : ASPACE_E_NOT_MAPPED;
 }
@@ -103,7 +102,7 @@ static int limit_from(struct pt *pt, struct walk *w, aspace_va_t va, uint64_t ca
                 break; /* unmapped meanwhile: what was seen is enough */
             continue;
         }
-        if (!walk_settled(pt, at, w))
+        if (!space_walk(pt, at, w))
             return ASPACE_E_RETRY;
         if (w->kind != SLOT_LEAF || leaf_kind(pt, w) != kind ||
             fmt_output(pt->F, &pt->C, w->level, w->e, w->index) != t->pa + length)
@@ -119,7 +118,7 @@ static __attribute__((noinline)) int limit_general(struct pt *pt, aspace_va_t va
                                                    struct aspace_translation *t)
 {
     struct walk w;
-    if (!walk_settled(pt, va, &w))
+    if (!space_walk(pt, va, &w))
         return ASPACE_E_RETRY;
     if (w.kind != SLOT_LEAF)
         return ASPACE_E_NOT_MAPPED;
@@ -344,7 +343,7 @@ static __attribute__((noinline)) int query_general(struct pt *pt, aspace_va_t va
         struct walk w;
         struct seg g;
         uint64_t e;
-        if (!walk_settled(pt, va, &w))
+        if (!space_walk(pt, va, &w))
             return ASPACE_E_RETRY;
         if (w.kind == SLOT_EMPTY)
             return ASPACE_E_NOT_MAPPED;
@@ -578,7 +577,7 @@ int aspace_doorbell_match(struct aspace *s, aspace_va_t va, uint32_t width, uint
     if (!space_contains(s, va))
         return ASPACE_E_RANGE;
     smr_enter(pt->host);
-    if (walk_settled(pt, va, &w) && w.kind == SLOT_ARMED) {
+    if (space_walk(pt, va, &w) && w.kind == SLOT_ARMED) {
         const struct area *a = value_area(pt->host, slot_armed_value(w.e));
         for (uint32_t i = 0; i < a->doorbell_count && rc; i++) {
             const struct aspace_doorbell *d = &a->doorbells[i];

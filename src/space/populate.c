@@ -91,6 +91,21 @@ static int populate_error(enum aspace_fault_result r)
     }
 }
 
+/* A marker that takes more than a frame, with the least access that it allows: a populate fills, it does not upgrade.
+ * A refusal counts if the marker is still there: OK means look again. Outside of sections. */
+static int fill_by_fault(struct aspace *s, aspace_va_t va, uint64_t marker)
+{
+    uint32_t rights = VALUE_RIGHTS(slot_armed_value(marker));
+    int rc = populate_error(aspace_fault(s, va, rights & (0u - rights), NULL));
+    if (rc != ASPACE_E_FAULT)
+        return rc;
+    struct walk w;
+    smr_enter(s->pt.host);
+    walk_any(&s->pt, va, &w);
+    smr_leave(s->pt.host);
+    return w.e == marker ? rc : ASPACE_E_OK;
+}
+
 /* What is at *va, and as much after it as goes with it; moves *va to where there may be something left to do. */
 static int populate_at(struct aspace *s, struct stock *st, aspace_va_t *va, aspace_va_t end)
 {
@@ -98,9 +113,8 @@ static int populate_at(struct aspace *s, struct stock *st, aspace_va_t *va, aspa
     struct walk w;
     stock_up(st, (end - *va) >> 12);
     smr_enter(pt->host);
-    walk_any(pt, *va, &w);
+    bool settled = space_walk(pt, *va, &w), open = gate_is_open(pt);
     aspace_va_t from = *va;
-    bool open = gate_is_open(pt);
     if (!w.level && w.kind != SLOT_EMPTY && open)
         *va = fill_slots(st, &w, *va, end);
     value_t v = w.kind == SLOT_ARMED ? slot_armed_value(w.e) : 0;
@@ -108,15 +122,13 @@ static int populate_at(struct aspace *s, struct stock *st, aspace_va_t *va, aspa
     smr_leave(pt->host);
     if (*va != from)
         return ASPACE_E_OK;
-    if (!open)
+    if (!open || !settled)
         return ASPACE_E_RETRY;
     if (w.kind == SLOT_EMPTY)
         return ASPACE_E_NOT_MAPPED;
-    if (w.kind == SLOT_BUSY || fill) {
-        /* With the least access that the area allows: a populate fills, it does not upgrade. */
-        uint32_t rights = fill ? VALUE_RIGHTS(v) : (uint32_t)ASPACE_R;
+    if (fill) {
         give_back(st); /* the fault takes a frame of its own, of what may be the last ones */
-        return populate_error(aspace_fault(s, *va, rights & (0u - rights), NULL));
+        return fill_by_fault(s, *va, w.e);
     }
     *va = (*va | (slot_span(pt->F, w.level) - 1)) + 1;
     return ASPACE_E_OK;

@@ -52,6 +52,11 @@ void ticket_settle(const struct aspace *s); /* after close: waits for those */
 void space_unpin(struct aspace *s);         /* the space's memory may be gone on return */
 bool space_ticket_leads(struct aspace_pending *p);
 
+/* lookup.c: walks until the slot is not BUSY. In a section, which is left in between so that grace periods end. False:
+ * it stays so for too long. */
+struct walk;
+bool space_walk(struct pt *pt, aspace_va_t va, struct walk *w);
+
 /* fault.c: the tables for a leaf of one page at va, if the marker there is above that level. DONE, NO_MEMORY, RETRY. */
 enum aspace_fault_result fault_make_tables(struct aspace *s, aspace_va_t va);
 /* Tells all watchers that the space ends, and forgets them. */

@@ -105,6 +105,10 @@ const struct named_case named_cases[] = {
     {"hardware_flags_against_protect", "ad/touch_0_w|protect_r_0_1", "hardware sets dirty while rights change"},
     {"hardware_flags_against_migrate", "ad/touch_0_w|migrate_0", "and while the frame does"},
 
+    /* A populate fills what it finds, and has no quarrel with what it may not touch. */
+    {"populate_against_migrate", "parked/migrate_0|populate_0_4", "a page without rights is in another's hand"},
+    {"populate_against_trap", "small/replace_trap_4_4|populate_4_4", "what was to be filled is a trap now"},
+
     /* The dirty log: no write is lost (L1, L2). */
     {"harvest_against_touch", "logged/touch_0_w,touch_0_w|harvest_0", "a CPU writes while the right is taken"},
     {"harvest_against_fault", "logged/fault_2|harvest_0|touch_2_w", "a page is filled and granted"},
