@@ -5,8 +5,9 @@
  * A page is dirty from the first write on that a CPU, aspace_write or aspace_compare_exchange makes, until a harvest
  * has told it. No write is lost: one made before a harvest returns is told by that harvest or by the next. The flag
  * goes with the page through protect, migrate, move, split, collapse and copies on write. What the caller changes by
- * other means is not told: map, unmap and discard; an unmapped or discarded page takes its flag with it, as does one
- * that its object evicts (watch.h tells), and one that is mapped or filled anew is clean until it is written. Devices,
+ * other means is not told: map, unmap, discard and move; an unmapped or discarded page takes its flag with it, as does
+ * one that its object evicts (watch.h tells), one that is mapped or filled anew is clean until it is written, and one
+ * that was moved is as dirty at its new address as it was, though nothing of it was told for that address. Devices,
  * and writers through aspace_segments, say what they wrote by aspace_dirty_mark. A backend that writes dirty pages back
  * is told of each flag of its pages that a harvest takes (backend.h, object.h). A fork goes on with the parent's log;
  * the child has none, and may begin one of its own.

@@ -52,7 +52,7 @@ void dirty_written(uint64_t page)
 
 void dirty_gone(const struct operation *op)
 {
-    bool takes = op->kind == OP_UNMAP || op->kind == OP_REPLACE || op->kind == OP_DISCARD;
+    bool takes = op->kind == OP_UNMAP || op->kind == OP_REPLACE || op->kind == OP_DISCARD || op->kind == OP_MOVE;
     for (unsigned p = op->page; takes && p < op->page + op->pages; p++)
         log_.gone[p] = true;
 }

@@ -180,6 +180,41 @@ static void run_pairs(unsigned bound, unsigned stale, size_t on)
     }
 }
 
+/* Each operation beside a CPU that writes and a harvest of flags. */
+static void run_harvest_on(const struct layout *layout, const char *name, const char *harvest)
+{
+    double begin = now();
+    uint64_t before = schedules_run;
+    unsigned bad = 0;
+    for (size_t i = 0; i < operation_count && !time_is_up(); i++) {
+        struct test_case c = {.layout = layout, .fibers = 3};
+        struct found found;
+        if (operations[i].kind == OP_TRANSLATE)
+            continue; /* its answer depends on the log, of which the flat model knows nothing */
+        struct search search = {.bound = options.bound};
+        c.program[0] = (struct program){1, {operation_find("touch_0_w", strlen("touch_0_w"))}};
+        c.program[1] = (struct program){1, {&operations[i]}};
+        c.program[2] = (struct program){1, {operation_find(harvest, strlen(harvest))}};
+        bad += !run_case(&c, &search, &found);
+    }
+    printf("%s: at most %u preemptions: %llu schedules in %.1f s, %u failed\n", name, options.bound,
+           (unsigned long long)(schedules_run - before), now() - begin, bad);
+    fflush(stdout);
+    count(!bad);
+}
+
+static void run_harvests(void)
+{
+    static const char *const harvests[] = {"harvest_0", "accessed_0"};
+    for (size_t i = layout_count; i < layout_all; i++)
+        for (unsigned k = 0; k < 2; k++) {
+            char name[64];
+            snprintf(name, sizeof name, "%s/%s", harvests[k], layouts[i].name);
+            if (wanted(name) && (!k || layouts[i].features & ASPACE_FEAT_AD))
+                run_harvest_on(&layouts[i], name, harvests[k]);
+        }
+}
+
 static bool has_fork_like(const struct test_case *c, const struct operation *op)
 {
     for (unsigned f = 0; f < c->fibers; f++)
@@ -438,6 +473,7 @@ int main(int argc, char **argv)
         if (options.stale)
             run_weak();
         run_pairs(options.bound, 0, layout_count);
+        run_harvests();
     }
     printf("%llu schedules\n%u passed, %u failed\n", (unsigned long long)schedules_run, passed, failed);
     return failed != 0;

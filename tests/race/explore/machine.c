@@ -494,6 +494,11 @@ static bool says_accessed(const struct operation *op, const struct sim_leaf *lea
     return true;
 }
 
+static bool reaches_out(const struct operation *op, const struct sim_leaf *leaf)
+{
+    return leaf->va < op->page * PAGE || leaf->va + leaf->bytes > (op->page + op->pages) * PAGE;
+}
+
 static bool keeps(const struct operation *op, unsigned cpu, const struct sim_leaf *leaf)
 {
     switch (op->kind) {
@@ -506,9 +511,10 @@ static bool keeps(const struct operation *op, unsigned cpu, const struct sim_lea
     case OP_DISCARD:
     case OP_MIGRATE:
     case OP_COLLAPSE: return !machine_owns(leaf->pa);
-    case OP_HARVEST: /* what is being unmapped goes when that is done */
-        return machine.config.features & ASPACE_FEAT_AD || !(leaf->rights & ASPACE_W) || !walk_now(leaf->va).present;
-    case OP_ACCESSED: return cpu == WATCHER || says_accessed(op, leaf); /* it sets no flags */
+    case OP_HARVEST: /* what is being unmapped goes when that is done; what reaches out of the range is not changed */
+        return machine.config.features & ASPACE_FEAT_AD || !(leaf->rights & ASPACE_W) || !walk_now(leaf->va).present ||
+               reaches_out(op, leaf);
+    case OP_ACCESSED: return cpu == WATCHER || reaches_out(op, leaf) || says_accessed(op, leaf); /* it sets no flags */
     case OP_FORK: return !machine_owns(leaf->pa) || !(leaf->rights & ASPACE_W);
     default: return false;
     }

@@ -543,7 +543,7 @@ const struct layout layouts[] = {
     {"shared_huge", build_shared_huge, 0, 0, ASPACE_SMR_EPOCH, true, true},
     {"shared_pieces", build_shared_pieces, 0, 0, ASPACE_SMR_EPOCH, true, true},
     {"shared_qsbr", build_shared, 1, 0, ASPACE_SMR_QSBR, false, true},
-    /* From here on in cases with a name only. */
+    /* From here on in cases with a name, and with harvests. */
     {"logged", build_logged, 1, 0, ASPACE_SMR_EPOCH, false, false},
     {"loggedhuge", build_logged_huge, 0, 0, ASPACE_SMR_EPOCH, true, false},
     {"loggedad", build_logged, 1, ASPACE_FEAT_AD, ASPACE_SMR_EPOCH, false, false},
