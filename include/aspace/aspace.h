@@ -346,7 +346,7 @@ ASPACE_MUST_CHECK int aspace_clear(struct aspace *space);
 
 /* Replace the page at va (any address in it) by the 4 KiB frame new_pa or, if ASPACE_PA_NONE, its whole leaf, of
  * whatever size, by a frame that the library allocates: break before make, contents copied. The old frame is freed.
- * Owned pages only (LAZY, EAGER).
+ * Owned pages only (LAZY, EAGER, copies of PRIVATE).
  * Failure: INVALID, RANGE, NOT_MAPPED (not filled), UNSUPPORTED (not owned, or new_pa for a page that is part of a
  * large leaf, also if others have just made it so), BUSY (pinned), NO_MEMORY, CLOSED; the frame stays the caller's. */
 ASPACE_MUST_CHECK int aspace_migrate(struct aspace *space, aspace_va_t va, aspace_pa_t new_pa);
