@@ -8,7 +8,7 @@
  * allows: the sections that were open at the goal. Invalidations are left to pending.pml; they are acknowledged here
  * where the code waits for them. Private tables and frames are filled in one step.
  *
- * Follows: `fault`: fault_fast, on_slot, install, build_chain (src/space/fault.c). `whole`: pt_unmap, then pt_map, of
+ * Follows: `fault`: touch_end, on_slot, install, build_chain (src/space/fault.c). `whole`: pt_unmap, then pt_map, of
  * all of the upper slot: plan_slot, plan_doomed (plan.c), unmap_whole, unlink_child, op_end. `page`: pt_unmap, then
  * pt_map, of one page: plan_leaf, op_open, unmap_leaf, map_child; the same as quick.c. `sweep`: sweep_child (huge.c).
  * `look`: translate. `reclaim`: release_page, harvest (gather.c).

@@ -77,7 +77,7 @@ struct aspace_host_config {
     unsigned cpus; /* number of CPUs; 0 means 1. At most ASPACE_CPUS_MAX */
     enum aspace_smr smr;
     unsigned chunk_order;        /* tables come from the HAL in chunks of 2^n frames, one of them for descriptors;
-                                  0 means 6. At least 1; 2 or more where a format has roots of 16 KiB, 5 for 64 KiB */
+                                  1 to 6, 0 means 6. At least 2 for a format with roots of 8 KiB, 3 for 16, 5 for 64 */
     unsigned full_flush_entries; /* above so many leaves an operation flushes the whole tag; 0 means 512 */
     uint32_t share_max;          /* most mappings of one frame, and as many of the large one that it is part of: a fork
                                   copies what has more. At least 2, at most 2^30 - 1, which 0 means */
@@ -89,7 +89,8 @@ struct aspace_host;
 
 /*
  * Set up a host in caller's memory. hal and ctx must stay valid until aspace_host_fini. Allocates nothing.
- * Failure: INVALID (no alloc or free, too many CPUs, incomplete SMR hooks, share_max out of range).
+ * Failure: INVALID (no alloc or free, too many CPUs, incomplete SMR hooks, chunk_order or share_max out of
+ * range).
  */
 ASPACE_MUST_CHECK int aspace_host_init(struct aspace_host *host, const struct aspace_hal *hal, void *ctx,
                                        const struct aspace_host_config *config);
@@ -149,12 +150,13 @@ size_t aspace_bytes(const struct aspace_host *host);
 
 /*
  * Create an empty space. Allocates one root table. Failure: INVALID, RANGE (base, size, format width),
- * UNSUPPORTED (a feature or layout the format has not), NO_MEMORY. Cost: zeroing the root table.
+ * UNSUPPORTED (a feature or layout the format has not, or a root larger than the host's chunks), NO_MEMORY, QUOTA.
+ * Cost: zeroing the root table.
  */
 ASPACE_MUST_CHECK int aspace_create(struct aspace *space, struct aspace_host *host, const struct aspace_config *config);
 
-/* After close every operation answers CLOSED, the end of a pending fault too (ticket.h); who waits for one is woken.
- * Does not wait. Translations stay until destroy. */
+/* After close every operation answers CLOSED, aspace_fault_complete too (ticket.h); who waits for a page is woken. But
+ * for lookups: translations stay until destroy. Does not wait. */
 void aspace_close(struct aspace *space);
 
 /*
@@ -267,7 +269,7 @@ struct aspace_map {
 /*
  * Map a range. On EXISTS *culprit (may be NULL) is a range that is in the way. LINEAR uses the largest leaves that va,
  * pa, size and hardware allow. Failure: INVALID, RANGE, EXISTS, UNSUPPORTED (rights or attribute the format cannot
- * express), NO_MEMORY, QUOTA, LIMIT, CLOSED. Cost: LAZY, TRAP, RESERVED, GUARD, CUSTOM, PRIVATE, SHARED: boundary
+ * express), NO_MEMORY, QUOTA, CLOSED. Cost: LAZY, TRAP, RESERVED, GUARD, CUSTOM, PRIVATE, SHARED: boundary
  * slots only; LINEAR: its leaves; EAGER: its frames.
  */
 ASPACE_MUST_CHECK int aspace_map(struct aspace *space, const struct aspace_map *request, struct aspace_range *culprit);
@@ -283,25 +285,25 @@ ASPACE_MUST_CHECK int aspace_map_batch(struct aspace *space, struct aspace_map *
 ASPACE_MUST_CHECK int aspace_replace_all(struct aspace *space, struct aspace_map *requests, size_t n);
 
 /* Remove whatever is mapped in the range: several areas, holes, parts of areas and of huge pages. A range of whole
- * areas cannot fail; parts may need tables (NO_MEMORY). An empty range of addresses is OK. Failure: INVALID, RANGE,
- * NO_MEMORY, CLOSED. Cost: tables, not pages, where whole tables are covered. */
+ * areas cannot fail; parts may need tables (NO_MEMORY, QUOTA). A range of holes is OK. Failure: INVALID, RANGE,
+ * NO_MEMORY, QUOTA, CLOSED. Cost: tables, not pages, where whole tables are covered. */
 ASPACE_MUST_CHECK int aspace_unmap(struct aspace *space, aspace_va_t va, uint64_t size);
 
 /* Change the rights of the range. Pages not yet filled take the new rights too. No rights at all keeps the frames.
  * Failure: INVALID, RANGE, NOT_MAPPED (a hole), PERMISSION (beyond an area's maximum), UNSUPPORTED, NO_MEMORY,
- * CLOSED. */
+ * QUOTA, CLOSED. */
 ASPACE_MUST_CHECK int aspace_protect(struct aspace *space, aspace_va_t va, uint64_t size, uint32_t rights);
 
 /* Drop the contents and keep the area: a later access reads zero (LAZY, EAGER), asks the backend (CUSTOM) or finds
  * the object's page (SHARED, and PRIVATE, whose copies are dropped). Holes and areas without contents of their own are
- * skipped, and so are leaves with a pinned page. Failure: INVALID, RANGE, NO_MEMORY, CLOSED. */
+ * skipped, and so are leaves with a pinned page. Failure: INVALID, RANGE, NO_MEMORY, QUOTA, CLOSED. */
 ASPACE_MUST_CHECK int aspace_discard(struct aspace *space, aspace_va_t va, uint64_t size);
 
 /* As discard, but every page of the range reads zero afterwards, also where an object has data: PRIVATE pages become
  * zeroed ones of the area's own, SHARED ones are the object's to make zero. Holes and areas without contents are
  * skipped. Not atomic: *done (may be NULL) is how many bytes from va read zero. Failure: INVALID, RANGE, UNSUPPORTED
  * (CUSTOM, and objects that cannot), PERMISSION (SHARED, without the right to write), BUSY (a page is pinned, and keeps
- * its contents), NO_MEMORY, QUOTA, CLOSED, RETRY.
+ * its contents), NO_MEMORY, QUOTA, CLOSED, RETRY, or what the object's `zero` answers.
  * Cost: of PRIVATE areas, a frame a page. */
 ASPACE_MUST_CHECK int aspace_discard_zero(struct aspace *space, aspace_va_t va, uint64_t size, uint64_t *done);
 
@@ -322,8 +324,8 @@ ASPACE_MUST_CHECK int aspace_move(struct aspace *space, aspace_va_t va, uint64_t
                                   struct aspace_range *culprit);
 
 /* Fill the unfilled pages of a range now; many CPUs may share the work. Not atomic: *done (may be NULL) is how many
- * bytes from va are filled. Failure: INVALID, RANGE, NOT_MAPPED, NO_MEMORY, QUOTA, FAULT (backend), CLOSED, RETRY (a
- * change is in flight, or a fork). */
+ * bytes from va are filled. Failure: INVALID, RANGE, NOT_MAPPED, NO_MEMORY (or quota), FAULT (backend), CLOSED, RETRY
+ * (a change is in flight, or a fork). */
 ASPACE_MUST_CHECK int aspace_populate(struct aspace *space, aspace_va_t va, uint64_t size, uint64_t *done);
 
 /*
@@ -344,7 +346,7 @@ ASPACE_MUST_CHECK int aspace_clear(struct aspace *space);
 
 /* Replace the page at va (any address in it) by the 4 KiB frame new_pa or, if ASPACE_PA_NONE, its whole leaf, of
  * whatever size, by a frame that the library allocates: break before make, contents copied. The old frame is freed.
- * Owned pages only (LAZY, EAGER).
+ * Owned pages only (LAZY, EAGER, copies of PRIVATE).
  * Failure: INVALID, RANGE, NOT_MAPPED (not filled), UNSUPPORTED (not owned, or new_pa for a page that is part of a
  * large leaf, also if others have just made it so), BUSY (pinned), NO_MEMORY, CLOSED; the frame stays the caller's. */
 ASPACE_MUST_CHECK int aspace_migrate(struct aspace *space, aspace_va_t va, aspace_pa_t new_pa);
@@ -352,7 +354,7 @@ ASPACE_MUST_CHECK int aspace_migrate(struct aspace *space, aspace_va_t va, aspac
 /* Merge the small pages under one huge page of level `level` (1: 2 MiB, 2: 1 GiB; linear areas also 3: 512 GiB and 4:
  * 256 TiB where the format has them) that contains va into one leaf, and back by one level. Collapse needs one area
  * with one protection; pages not yet filled become zero. Accessed and dirty are kept.
- * Failure: INVALID, RANGE, NOT_MAPPED, UNSUPPORTED (cannot be one leaf), BUSY (pinned), NO_MEMORY, CLOSED. */
+ * Failure: INVALID, RANGE, NOT_MAPPED, UNSUPPORTED (cannot be one leaf), BUSY (pinned), NO_MEMORY, QUOTA, CLOSED. */
 ASPACE_MUST_CHECK int aspace_collapse(struct aspace *space, aspace_va_t va, unsigned level);
 ASPACE_MUST_CHECK int aspace_split(struct aspace *space, aspace_va_t va);
 
@@ -398,7 +400,7 @@ struct aspace_area {
 ASPACE_MUST_CHECK int aspace_query(struct aspace *space, aspace_va_t va, struct aspace_area *area);
 
 /* The first area at or after va, with its whole extent, compatible neighbours merged; may be used to list all while
- * others change them. NOT_MAPPED after the last. Cost: tables visited. */
+ * others change them. Failure: NOT_MAPPED (after the last), RETRY. Cost: tables visited. */
 ASPACE_MUST_CHECK int aspace_next(struct aspace *space, aspace_va_t va, struct aspace_area *area);
 
 enum {

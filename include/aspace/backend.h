@@ -39,7 +39,9 @@ struct aspace_backend {
 
     /*
      * Supply the page for a fault. DONE with *page filled, or any other answer, which the fault then gives. Must not
-     * block: answer WOULD_BLOCK or NEEDS_IO. If another CPU was faster, `release` is called for the page at once.
+     * block: answer WOULD_BLOCK or NEEDS_IO. If another CPU was faster, `release` is called for the page at once. One
+     * that was given with fewer rights is asked for again when an access needs more: the same page, which `release` is
+     * then told of once more.
      */
     enum aspace_fault_result (*fill)(const struct aspace_fill *fill, struct aspace_page *page);
 

@@ -45,7 +45,7 @@ struct aspace_fault_info {
 /*
  * Handle a fault of the given access (ASPACE_R, _W or _X, with _U for unprivileged code where it matters) at va.
  * info may be NULL. Context: any CPU, in or out of a read section; lock-free on lazily mapped pages; calls the HAL's
- * allocator outside the read section's critical part. TLB: an invalid entry became valid, nothing to flush; after
+ * allocator inside a read section. TLB: an invalid entry became valid, nothing to flush; after
  * SPURIOUS the CPU that faulted does a local fence. Atomic: on any answer but DONE no mapping is changed.
  * Cost: a walk, a frame, one compare-and-swap.
  */
@@ -62,7 +62,7 @@ struct aspace_doorbell {
 };
 
 /* After a TRAP answer for a write has been decoded: is there a doorbell? *cookie is its cookie.
- * Failure: NOT_MAPPED (no trap area there, or no such doorbell), RANGE. Lock-free. */
+ * Failure: NOT_MAPPED (no trap area there, or no such doorbell), RANGE, RETRY. Lock-free. */
 ASPACE_MUST_CHECK int aspace_doorbell_match(struct aspace *space, aspace_va_t va, uint32_t width, uint64_t value,
                                             uint64_t *cookie);
 

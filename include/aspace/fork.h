@@ -37,9 +37,9 @@ extern "C" {
  * and used by nobody until this returns. Context: outside of read sections; waits for a grace period; allocates.
  * TLB: on return no CPU can write to the parent by a translation from before.
  * Failure: INVALID (the two do not match, or the child is not empty), CLOSED, BUSY (the parent is being forked),
- * PERMISSION (an area refuses), NO_MEMORY, QUOTA (the child's), or what a backend's `forked` gives. The child is empty
- * then, and the parent as before: pages that were shared already cost it a fault each, but no copy, and leaves with
- * frames of 1 GiB, which are split to be shared, stay so.
+ * PERMISSION (an area refuses), NO_MEMORY, QUOTA (the child's; the parent's for a split), or what a backend's `forked`
+ * gives. The child is empty then, and the parent as before: pages that were shared already cost it a fault each, but no
+ * copy, and leaves with frames of 1 GiB, which are split to be shared, stay so.
  * Cost: the parent's tables; a count and a compare-and-swap for each page that is filled; for one that is to be copied,
  * that.
  */

@@ -52,7 +52,8 @@ struct aspace_frame_counts {
 struct aspace_hal {
     /*
      * Allocate 2^order frames of 4 KiB, aligned to their size. Returns ASPACE_PA_NONE when out of memory. Called
-     * without any lock of the library held. Required.
+     * without any lock of the library held, but inside a read section by faults: must not wait for a grace period.
+     * Required.
      */
     aspace_pa_t (*alloc)(void *ctx, unsigned order, unsigned flags);
 
@@ -101,7 +102,7 @@ struct aspace_hal {
      * At most once for each WAITING answer. Optional: absent, aspace_ticket_state has to be polled. */
     void (*wake)(void *ctx, void *waiter);
 
-    /* A line of text for a person, without newline. Optional. */
+    /* A line of text for a person, without newline. Optional. Nothing calls it yet. */
     void (*log)(void *ctx, const char *text);
 };
 

@@ -45,12 +45,13 @@ struct aspace_segment {
  * *done (may be NULL) the bytes covered, which is less than n if the array is too small (LIMIT), or on failure.
  * With access ASPACE_W the pages are writable now; a migrate or protect by another CPU is not held off, and pages are
  * not marked dirty. A fork waits for the section to end, and until it is through there are no such segments: RETRY.
- * Failure: as read and write.
+ * Failure: as read and write, INVALID (no access).
  */
 ASPACE_MUST_CHECK int aspace_segments(struct aspace *space, aspace_va_t va, size_t n, uint32_t access,
                                       struct aspace_segment *segments, size_t *count, size_t *done);
 
-/* A run of 2^order owned frames, usable without a space: allocate, fill, address, release exactly once. */
+/* A run of 2^order owned frames, usable without a space: allocate, fill, address, release exactly once.
+ * Failure of alloc: INVALID, NO_MEMORY. */
 struct aspace_frame {
     struct aspace_host *host; /* NULL: empty */
     aspace_pa_t pa;

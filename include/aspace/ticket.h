@@ -12,8 +12,8 @@
  *
  * A leader that ends makes those who wait for its page run their access again, or one of them lead; so nobody waits
  * for nothing. Unmap, replace, move, discard, protection to none, an object that takes its pages back, and close make
- * the tickets in their range stale: the leaders learn it when they complete, those who wait are woken at once. Today
- * the pages of CUSTOM areas are fetched.
+ * the tickets in their range stale: the leaders learn it when they complete, those who wait are woken at once.
+ * What is fetched are pages of CUSTOM areas; those of objects by the object itself.
  */
 #ifndef ASPACE_TICKET_H
 #define ASPACE_TICKET_H

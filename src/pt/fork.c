@@ -231,24 +231,27 @@ static int copy_leaf_table(struct pt_fork *f, struct node *from, struct node *to
 }
 
 /* The child's table below slot i, made if it is not there. */
-static struct node *child_table(struct pt_fork *f, struct node *to, unsigned i)
+static int child_table(struct pt_fork *f, struct node *to, unsigned i, struct node **below)
 {
     struct pt *pt = f->child;
     uint64_t *slot = node_slots(to) + i, e = slot_load(slot);
-    if (slot_kind(pt->F, to->level, e) == SLOT_TABLE)
-        return pt_child(pt, e);
+    if (slot_kind(pt->F, to->level, e) == SLOT_TABLE) {
+        *below = pt_child(pt, e);
+        return ASPACE_E_OK;
+    }
     if (!pt_account_tables(pt, 1))
-        return NULL;
+        return ASPACE_E_QUOTA;
     struct node *n = pool_alloc(pt->host);
     if (!n) {
         pt_account_tables(pt, -1);
-        return NULL;
+        return ASPACE_E_NO_MEMORY;
     }
     n->level = (to->level - 1u) & 15u;
     slots_fill(node_slots(n), 0, node_entries(pt->F, n->level), slot_empty(&pt->C, n->level));
     slot_publish(slot, fmt_table_entry(pt->F, &pt->C, node_pa(n)));
     node_count_add(to, 1);
-    return n;
+    *below = n;
+    return ASPACE_E_OK;
 }
 
 static bool has_own_frame(const struct pt_fork *f, const struct node *n, unsigned i, uint64_t e)
@@ -291,8 +294,10 @@ static int copy_table(struct pt_fork *f, struct node *from, struct node *to, asp
             break;
         }
         if (kind == SLOT_TABLE) {
-            struct node *below = child_table(f, to, i);
-            rc = below ? copy_table(f, pt_child(f->parent, e), below, va, budget) : ASPACE_E_NO_MEMORY;
+            struct node *below;
+            rc = child_table(f, to, i, &below);
+            if (rc == ASPACE_E_OK)
+                rc = copy_table(f, pt_child(f->parent, e), below, va, budget);
         } else if (kind != SLOT_EMPTY) {
             rc = copy_upper_slot(f, from, to, i, va);
             if (slot_kind(F, from->level, slot_load(node_slots(from) + i)) == SLOT_TABLE)

@@ -177,9 +177,16 @@ struct collapse {
     unsigned i; /* slot of the parent */
     value_t value;
     struct area *area;
-    aspace_va_t va; /* of the huge page */
-    aspace_pa_t pa; /* of the huge frame */
+    aspace_va_t va;  /* of the huge page */
+    aspace_pa_t pa;  /* of the huge frame */
+    int64_t charged; /* pages of it that are accounted for and were not filled before */
 };
+
+/* What is there is no table. */
+static int not_small(enum slot_kind kind)
+{
+    return kind == SLOT_EMPTY ? ASPACE_E_NOT_MAPPED : ASPACE_E_UNSUPPORTED;
+}
 
 /* Parent and child locked, in this order; or RETRY. */
 static int lock_pair(struct op *op, struct collapse *c, unsigned level)
@@ -191,13 +198,14 @@ static int lock_pair(struct op *op, struct collapse *c, unsigned level)
         return ASPACE_E_RETRY;
     if (n->level != level) { /* nothing smaller than the level is there, or was when an operation had it in hand */
         uint64_t upper = slot_load(node_slots(n) + slot_index(pt->F, n->level, c->va));
-        return slot_kind(pt->F, n->level, upper) == SLOT_TABLE ? ASPACE_E_RETRY : ASPACE_E_UNSUPPORTED;
+        enum slot_kind kind = slot_kind(pt->F, n->level, upper);
+        return kind == SLOT_TABLE ? ASPACE_E_RETRY : not_small(kind);
     }
     c->parent = n;
     c->i = slot_index(pt->F, level, c->va);
     uint64_t e = slot_load(node_slots(n) + c->i);
     if (slot_kind(pt->F, level, e) != SLOT_TABLE)
-        return ASPACE_E_UNSUPPORTED;
+        return not_small(slot_kind(pt->F, level, e));
     c->child = pt_child(pt, e);
     op_lock(op, c->child);
     return ASPACE_E_OK;
@@ -232,6 +240,17 @@ static bool any_pinned(const struct op *op, const struct node *child)
             return true;
     }
     return false;
+}
+
+/* What is not filled yet counts from now on. Faults may fill some of it meanwhile, but nobody empties a slot. */
+static bool charge_unfilled(const struct op *op, struct collapse *c)
+{
+    const struct fmt *F = op->F;
+    unsigned level = c->child->level, n = 0;
+    for (unsigned i = 0; i < node_entries(F, level); i++)
+        n += slot_kind(F, level, slot_load(node_slots(c->child) + i)) == SLOT_ARMED;
+    c->charged = (int64_t)n << level_order(F, level);
+    return pt_account_frames(op->pt, c->charged);
 }
 
 /* Unlink the child, whose values have passed to the parent. */
@@ -304,7 +323,7 @@ static int collapse_owned(struct op *op, struct collapse *c)
         uint64_t e = kept[k];
         if (slot_absent_kind(e) != SLOT_PARKED) {
             memset(to + k * span, 0, span);
-            pt_account_frames(op->pt, (int64_t)1 << order);
+            c->charged -= (int64_t)1 << order;
             continue;
         }
         memcpy(to + k * span, aspace_phys_to_virt(slot_parked_pa(F, e)), span);
@@ -312,6 +331,7 @@ static int collapse_owned(struct op *op, struct collapse *c)
         dirty |= (e & SLOT_PARKED_D) != 0;
         gather_owned(&op->g, slot_soft(F, level, e), slot_parked_pa(F, e), order);
     }
+    pt_account_frames(op->pt, -c->charged);
     pt_sync_icache(op->pt, VALUE_RIGHTS(c->value), c->pa, slot_span(F, c->parent->level));
     op_give_page(op, page);
     install_huge(op, c, accessed, dirty);
@@ -331,7 +351,9 @@ static int collapse_locked(struct op *op, struct collapse *c, unsigned level)
         return ASPACE_E_UNSUPPORTED;
     if (any_pinned(op, c->child))
         return ASPACE_E_BUSY;
-    return c->pa == ASPACE_PA_NONE ? ASPACE_E_NO_MEMORY : collapse_owned(op, c);
+    if (c->pa == ASPACE_PA_NONE)
+        return ASPACE_E_NO_MEMORY;
+    return charge_unfilled(op, c) ? collapse_owned(op, c) : ASPACE_E_QUOTA;
 }
 
 int pt_collapse(struct pt *pt, aspace_va_t va, unsigned level)

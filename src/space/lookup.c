@@ -577,7 +577,9 @@ int aspace_doorbell_match(struct aspace *s, aspace_va_t va, uint32_t width, uint
     if (!space_contains(s, va))
         return ASPACE_E_RANGE;
     smr_enter(pt->host);
-    if (space_walk(pt, va, &w) && w.kind == SLOT_ARMED) {
+    if (!space_walk(pt, va, &w)) {
+        rc = ASPACE_E_RETRY;
+    } else if (w.kind == SLOT_ARMED) {
         const struct area *a = value_area(pt->host, slot_armed_value(w.e));
         for (uint32_t i = 0; i < a->doorbell_count && rc; i++) {
             const struct aspace_doorbell *d = &a->doorbells[i];

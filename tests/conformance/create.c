@@ -188,6 +188,32 @@ static void create_registers(struct env *env)
     }
 }
 
+/* The smallest chunk that holds a descriptor beside a root of 1 to 16 tables. */
+static void create_in_small_chunks(struct env *env)
+{
+    uint64_t roots = counters(env).tables;
+    struct aspace_host_config host = {.cpus = env->cpus, .smr = env->variant->smr, .chunk_order = 1};
+
+    CHECK_OK(aspace_destroy(env->space));
+    for (; 1u << host.chunk_order <= roots; host.chunk_order++) {
+        CHECK_OK(aspace_host_fini(env->host));
+        CHECK_OK(aspace_host_init(env->host, &env->hal, &env->machine, &host));
+        CHECK_ERROR(aspace_create(env->space, env->host, &env->config), ASPACE_E_UNSUPPORTED);
+    }
+    CHECK_OK(aspace_host_fini(env->host));
+    CHECK_ERROR(aspace_host_init(env->host, &env->hal, &env->machine, &(struct aspace_host_config){.chunk_order = 7}),
+                ASPACE_E_INVALID);
+    CHECK_OK(aspace_host_init(env->host, &env->hal, &env->machine, &host));
+    struct aspace_config config = env->config;
+    config.quota_tables = roots - 1;
+    if (roots > 1) {
+        CHECK_ERROR(aspace_create(env->space, env->host, &config), ASPACE_E_QUOTA);
+    }
+    CHECK_OK(aspace_create(env->space, env->host, &env->config));
+    do_map(env, ASPACE_KIND_LAZY, at(env, 0, 0), PAGE, env->rw);
+    touch(env, at(env, 0, 0), ASPACE_W);
+}
+
 /* --------------------------------------------------------------------------------------------------- quota, closing */
 
 static void quota_frames(struct env *env)
@@ -268,6 +294,53 @@ static void quota_in_populate(struct env *env)
     CHECK_OK(aspace_protect(env->space, va + 5 * PAGE, 4 * PAGE, 0));
     CHECK_OK(aspace_populate(env->space, va, 9 * PAGE, &done)); /* what nobody may use yet is passed */
     CHECK_EQ(frames_held(env), 5);
+}
+
+/* Tables for a part of a large page. */
+static void quota_in_parts(struct env *env)
+{
+    struct aspace_config config = env->config;
+    uint64_t va = at(env, 1, 1);
+
+    do_map(env, ASPACE_KIND_EAGER, va, env->span[1], env->rw);
+    config.quota_tables = tables_held(env);
+    recreate(env, &config);
+    do_map(env, ASPACE_KIND_EAGER, va, env->span[1], env->rw);
+    struct snapshot *before = snapshot_take(env);
+    CHECK_ERROR(aspace_unmap(env->space, va, PAGE), ASPACE_E_QUOTA);
+    CHECK_ERROR(aspace_protect(env->space, va, PAGE, env->ro), ASPACE_E_QUOTA);
+    CHECK_ERROR(aspace_discard(env->space, va, PAGE), ASPACE_E_QUOTA);
+    CHECK_ERROR(aspace_split(env->space, va), ASPACE_E_QUOTA);
+    snapshot_same(env, before, "parts beyond the quota");
+    snapshot_free(before);
+    CHECK_OK(aspace_unmap(env->space, va, env->span[1]));
+}
+
+/* A merge of small pages counts what it fills: it is refused where that is too much, and what it counted goes back. */
+static void quota_in_collapse(struct env *env)
+{
+    struct aspace_config config = env->config;
+    uint64_t va = at(env, 1, 1), pages = env->span[1] / PAGE;
+
+    config.quota_frames = pages;
+    recreate(env, &config);
+    do_map(env, ASPACE_KIND_EAGER, va - PAGE, PAGE, env->rw); /* so that no large page is filled */
+    do_map(env, ASPACE_KIND_LAZY, va, env->span[1], env->rw);
+    poke(env, va + PAGE, 5);
+    struct snapshot *before = snapshot_take(env);
+    CHECK_ERROR(aspace_collapse(env->space, va, 1), ASPACE_E_QUOTA);
+    snapshot_same(env, before, "a collapse beyond the quota");
+    snapshot_free(before);
+    CHECK_EQ(frames_held(env), 2);
+    CHECK_OK(aspace_unmap(env->space, va - PAGE, PAGE));
+    CHECK_EQ(frames_held(env), 1);
+    CHECK_OK(aspace_collapse(env->space, va, 1));
+    CHECK_EQ(frames_held(env), pages);
+    CHECK_EQ(peek(env, va + PAGE), 5);
+    CHECK_OK(aspace_discard(env->space, va, env->span[1]));
+    CHECK_EQ(frames_held(env), 0);
+    touch(env, va, ASPACE_W);
+    CHECK_EQ(frames_held(env), pages);
 }
 
 static void close_answers(struct env *env)
@@ -502,9 +575,12 @@ static const struct test tests[] = {
     {"create_error_names", create_error_names, NEEDS_PLAIN},
     {"create_registers", create_registers, 0},
     {"create_two", create_two, NEEDS_PLAIN},
+    {"create_in_small_chunks", create_in_small_chunks, NEEDS_PLAIN},
     {"quota_frames", quota_frames, NEEDS_PLAIN},
     {"quota_in_fault", quota_in_fault, NEEDS_ROOM},
     {"quota_in_populate", quota_in_populate, NEEDS_ROOM},
+    {"quota_in_parts", quota_in_parts, NEEDS_FEW | NEEDS_HUGE},
+    {"quota_in_collapse", quota_in_collapse, NEEDS_FEW | NEEDS_HUGE},
     {"quota_tables", quota_tables, NEEDS_PLAIN},
     {"close_answers", close_answers, NEEDS_PLAIN},
     {"destroy_busy", destroy_busy, NEEDS_PLAIN},

@@ -833,6 +833,11 @@ static void quota_of_child(struct env *env)
 
     make_clone(env, &child, 1);
     CHECK_OK(aspace_destroy(child.space));
+    child.config.quota_tables = tables_held(env) - 1;
+    CHECK_OK(aspace_create(child.space, env->host, &child.config));
+    CHECK_ERROR(aspace_fork(env->space, child.space), ASPACE_E_QUOTA);
+    CHECK_OK(aspace_destroy(child.space));
+    child.config.quota_tables = 0;
     child.config.quota_frames = 2;
     CHECK_OK(aspace_create(child.space, env->host, &child.config));
     CHECK_ERROR(aspace_fork(env->space, child.space), ASPACE_E_QUOTA);

@@ -370,7 +370,7 @@ static void collapse_unfilled(struct env *env)
 
 static void collapse_refused(struct env *env)
 {
-    uint64_t big = env->span[1], va = at(env, 1, 0), other = at(env, 1, 1), third = at(env, 1, 2);
+    uint64_t big = env->span[1], va = at(env, 1, 0), other = at(env, 1, 1), third = at(env, 1, 2), none = at(env, 1, 3);
 
     do_map(env, ASPACE_KIND_LAZY, va, big - PAGE, env->rw); /* a hole at its end */
     do_map(env, ASPACE_KIND_EAGER, other, big, env->rw);
@@ -381,11 +381,14 @@ static void collapse_refused(struct env *env)
     CHECK(aspace_collapse(env->space, va, 1) != ASPACE_OK);
     CHECK_ERROR(aspace_collapse(env->space, other, 1), ASPACE_E_UNSUPPORTED);
     CHECK_ERROR(aspace_collapse(env->space, third, 1), ASPACE_E_UNSUPPORTED);
-    CHECK(aspace_collapse(env->space, at(env, 1, 3), 1) != ASPACE_OK);
-    CHECK(aspace_collapse(env->space, other, 0) != ASPACE_OK);
-    CHECK(aspace_collapse(env->space, other, 7) != ASPACE_OK);
+    CHECK_ERROR(aspace_collapse(env->space, none, 1), ASPACE_E_NOT_MAPPED);
+    CHECK_ERROR(aspace_collapse(env->space, other, 0), ASPACE_E_INVALID);
+    CHECK_ERROR(aspace_collapse(env->space, other, 7), ASPACE_E_UNSUPPORTED);
     snapshot_same(env, before, "a refused collapse");
     snapshot_free(before);
+    do_map(env, ASPACE_KIND_EAGER, none, PAGE, env->rw);
+    CHECK_OK(aspace_unmap(env->space, none, PAGE));
+    CHECK_ERROR(aspace_collapse(env->space, none, 1), ASPACE_E_NOT_MAPPED); /* nor where a table is left */
 }
 
 static void split_refused(struct env *env)

@@ -546,6 +546,41 @@ static void move_doorbells(struct env *env)
     CHECK_ERROR(aspace_doorbell_match(env->space, va + 0x1008, 4, 1, &cookie), ASPACE_E_NOT_MAPPED);
 }
 
+static void bell_in_flight(struct env *env)
+{
+    uint64_t cookie = 0;
+
+    flight.calls++;
+    aspace_linux_set_cpu(2);
+    CHECK_ERROR(aspace_doorbell_match(env->space, flight.va, 4, 1, &cookie), ASPACE_E_RETRY);
+    CHECK_ERROR(aspace_doorbell_match(env->space, flight.to, 4, 1, &cookie), ASPACE_E_NOT_MAPPED);
+    aspace_linux_set_cpu(0);
+}
+
+/* A doorbell that is moved beside memory is not missed: who rings is told to look again. */
+static void move_doorbells_in_flight(struct env *env)
+{
+    static const struct aspace_doorbell bell = {.any_value = true, .cookie = 4};
+    uint64_t va = at(env, 1, 0), to = va + 8 * PAGE, cookie = 0;
+    struct aspace_map m = request(ASPACE_KIND_TRAP, va, PAGE, env->rw);
+
+    m.doorbells = &bell;
+    m.doorbell_count = 1;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    do_map(env, ASPACE_KIND_LAZY, va + PAGE, PAGE, env->rw);
+    cpu_enter(env, 1);
+    (void)cpu_run(env, 1, va + PAGE, ASPACE_W);
+    memset(&flight, 0, sizeof(flight));
+    flight.va = va;
+    flight.to = to;
+    env->window = bell_in_flight;
+    CHECK_OK(aspace_move(env->space, va, 2 * PAGE, to, NULL));
+    env->window = NULL;
+    CHECK_EQ(flight.calls, 1);
+    CHECK_OK(aspace_doorbell_match(env->space, to, 4, 1, &cookie));
+    CHECK_EQ(cookie, 4);
+}
+
 static const struct test tests[] = {
     {"move_kinds", move_kinds, NEEDS_FEW},
     {"move_refused", move_refused, 0},
@@ -558,6 +593,7 @@ static const struct test tests[] = {
     {"move_many_areas", move_many_areas, 0},
     {"move_reaches_cpus", move_reaches_cpus, 0},
     {"move_in_flight", move_in_flight, NEEDS_SAMPLE | DELAYED},
+    {"move_doorbells_in_flight", move_doorbells_in_flight, NEEDS_SAMPLE | DELAYED},
     {"move_keeps_used", move_keeps_used, 0},
     {"move_custom", move_custom, 0},
     {"move_doorbells", move_doorbells, 0},
