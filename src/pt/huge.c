@@ -177,8 +177,9 @@ struct collapse {
     unsigned i; /* slot of the parent */
     value_t value;
     struct area *area;
-    aspace_va_t va; /* of the huge page */
-    aspace_pa_t pa; /* of the huge frame */
+    aspace_va_t va;   /* of the huge page */
+    aspace_pa_t pa;   /* of the huge frame */
+    unsigned charged; /* slots without a frame that the space is charged with one for */
 };
 
 /* Parent and child locked, in this order; or RETRY. */
@@ -232,6 +233,16 @@ static bool any_pinned(const struct op *op, const struct node *child)
             return true;
     }
     return false;
+}
+
+/* What is not filled counts as filled from then on. A fault may fill some of it meanwhile, and nobody empties any. */
+static bool charge_unfilled(struct op *op, struct collapse *c)
+{
+    unsigned end = node_entries(op->F, c->child->level);
+    c->charged = 0;
+    for (unsigned i = 0; i < end; i++)
+        c->charged += slot_kind(op->F, c->child->level, slot_load(node_slots(c->child) + i)) == SLOT_ARMED;
+    return pt_account_frames(op->pt, (int64_t)c->charged << level_order(op->F, c->child->level));
 }
 
 /* Unlink the child, whose values have passed to the parent. */
@@ -304,7 +315,7 @@ static int collapse_owned(struct op *op, struct collapse *c)
         uint64_t e = kept[k];
         if (slot_absent_kind(e) != SLOT_PARKED) {
             memset(to + k * span, 0, span);
-            pt_account_frames(op->pt, (int64_t)1 << order);
+            c->charged--;
             continue;
         }
         memcpy(to + k * span, aspace_phys_to_virt(slot_parked_pa(F, e)), span);
@@ -312,6 +323,7 @@ static int collapse_owned(struct op *op, struct collapse *c)
         dirty |= (e & SLOT_PARKED_D) != 0;
         gather_owned(&op->g, slot_soft(F, level, e), slot_parked_pa(F, e), order);
     }
+    pt_account_frames(op->pt, -((int64_t)c->charged << order)); /* what faults have filled, and paid for */
     pt_sync_icache(op->pt, VALUE_RIGHTS(c->value), c->pa, slot_span(F, c->parent->level));
     op_give_page(op, page);
     install_huge(op, c, accessed, dirty);
@@ -331,7 +343,9 @@ static int collapse_locked(struct op *op, struct collapse *c, unsigned level)
         return ASPACE_E_UNSUPPORTED;
     if (any_pinned(op, c->child))
         return ASPACE_E_BUSY;
-    return c->pa == ASPACE_PA_NONE ? ASPACE_E_NO_MEMORY : collapse_owned(op, c);
+    if (c->pa == ASPACE_PA_NONE)
+        return ASPACE_E_NO_MEMORY;
+    return charge_unfilled(op, c) ? collapse_owned(op, c) : ASPACE_E_QUOTA;
 }
 
 int pt_collapse(struct pt *pt, aspace_va_t va, unsigned level)
