@@ -191,6 +191,60 @@ static void rings_tell_of_a_leaf_in_part(struct env *env)
     CHECK_OK(aspace_dirty_stop(env->space));
 }
 
+/* A large leaf that was written, and has moved to where it is told in small ones. */
+static void rings_tell_what_has_come_apart(struct env *env)
+{
+    uint64_t va = at(env, 1, 1), to = at(env, 1, 3) + PAGE;
+
+    do_map(env, ASPACE_KIND_EAGER, va, env->span[1], env->rw);
+    start_log(env, env->base, env->end - env->base);
+    poke(env, va + PAGE, 1);
+    CHECK(rings_own_up(env, va + PAGE));
+    poke(env, va + PAGE, 2);
+    CHECK_OK(aspace_move(env->space, va, env->span[1], to, NULL));
+    CHECK(rings_own_up(env, to + PAGE));
+    CHECK_OK(aspace_dirty_stop(env->space));
+}
+
+/* A fork finds pages whose write right a harvest has just taken, and CPUs that have not heard of it yet: when it
+ * returns, none of them writes to what the child has. */
+static struct {
+    struct clone child;
+    bool wrote;
+} late;
+
+static void fork_in_flight(struct env *env)
+{
+    env->window = NULL;
+    aspace_cpu_offline(env->host); /* CPU 0 is in no section: the fork need not wait for it */
+    aspace_linux_set_cpu(2);
+    aspace_cpu_online(env->host);
+    CHECK_OK(aspace_fork(env->space, late.child.space));
+    late.wrote = cpu_access(env, 1, env->base, ASPACE_W) != ASPACE_PA_NONE;
+    aspace_cpu_offline(env->host);
+    aspace_linux_set_cpu(0);
+    aspace_cpu_online(env->host);
+}
+
+static void fork_waits_for_a_harvest(struct env *env)
+{
+    do_map(env, ASPACE_KIND_LAZY, env->base, PAGE, env->rw);
+    make_clone(env, &late.child, 1);
+    cpu_enter(env, 1);
+    start_log(env, env->base, PAGE);
+    cpu_run(env, 1, env->base, ASPACE_W);
+    env->window = fork_in_flight;
+    late.wrote = true;
+    CHECK_OK(aspace_harvest_dirty(env->space, env->base, PAGE, log_.bitmap, NULL));
+    env->window = NULL;
+    CHECK(log_.bitmap[0] & 1);
+    CHECK(!late.wrote);
+    audit(env);
+    CHECK_OK(aspace_dirty_stop(env->space));
+    cpu_leave(env, 1);
+    drop_clone(env, &late.child);
+}
+
 /* --------------------------------------------------------------------------------------------------------- tickets */
 
 static struct {
@@ -272,6 +326,8 @@ static const struct test tests[] = {
     {"zeroes_end_with_the_object_meanwhile", zeroes_end_with_the_object_meanwhile, 0},
     {"rings_tell_what_has_come_in", rings_tell_what_has_come_in, 0},
     {"rings_tell_of_a_leaf_in_part", rings_tell_of_a_leaf_in_part, NEEDS_HUGE},
+    {"rings_tell_what_has_come_apart", rings_tell_what_has_come_apart, NEEDS_HUGE},
+    {"fork_waits_for_a_harvest", fork_waits_for_a_harvest, DELAYED},
     {"large_page_needs_io_for_more", large_page_needs_io_for_more, NEEDS_HUGE},
     {"told_once_although_watched_anew", told_once_although_watched_anew, 0},
 };
