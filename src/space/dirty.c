@@ -144,7 +144,7 @@ static void visit_unit(struct scan *s, const struct node *n, unsigned i, unsigne
     }
     if (flush)
         gather_flush_range(&s->g, va, va + bytes, n->level, members);
-    if (s->task == TAKE && !whole && may_be_written(s->pt, n, i))
+    if (s->task == TAKE && may_be_written(s->pt, n, i))
         tell_by_bitmap(s->pt);
     if (s->task == MARK && !any)
         log_push(s->pt, va, n->level);

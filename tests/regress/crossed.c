@@ -191,6 +191,24 @@ static void rings_tell_of_a_leaf_in_part(struct env *env)
     CHECK_OK(aspace_dirty_stop(env->space));
 }
 
+/* Memory for writing only cannot be without that right. */
+static void rings_tell_of_what_is_only_written(struct env *env)
+{
+    if (!expressible(env, ASPACE_W)) {
+        test_skip("what is written is read");
+    }
+    do_map(env, ASPACE_KIND_EAGER, env->base, 2 * PAGE, ASPACE_W);
+    cpu_enter(env, 1);
+    start_log(env, env->base, 2 * PAGE);
+    write_by_cpu(env, env->base + PAGE);
+    CHECK(rings_own_up(env, env->base + PAGE));
+    CHECK_OK(aspace_harvest_dirty(env->space, env->base, 2 * PAGE, log_.bitmap, NULL));
+    CHECK(log_.bitmap[0] & 2);
+    write_by_cpu(env, env->base + PAGE);
+    CHECK(rings_own_up(env, env->base + PAGE));
+    CHECK_OK(aspace_dirty_stop(env->space));
+}
+
 /* A large leaf that was written, and has moved to where it is told in small ones. */
 static void rings_tell_what_has_come_apart(struct env *env)
 {
@@ -327,6 +345,7 @@ static const struct test tests[] = {
     {"rings_tell_what_has_come_in", rings_tell_what_has_come_in, 0},
     {"rings_tell_of_a_leaf_in_part", rings_tell_of_a_leaf_in_part, NEEDS_HUGE},
     {"rings_tell_what_has_come_apart", rings_tell_what_has_come_apart, NEEDS_HUGE},
+    {"rings_tell_of_what_is_only_written", rings_tell_of_what_is_only_written, 0},
     {"fork_waits_for_a_harvest", fork_waits_for_a_harvest, DELAYED},
     {"large_page_needs_io_for_more", large_page_needs_io_for_more, NEEDS_HUGE},
     {"told_once_although_watched_anew", told_once_although_watched_anew, 0},
