@@ -300,10 +300,11 @@ ASPACE_MUST_CHECK int aspace_protect(struct aspace *space, aspace_va_t va, uint6
 ASPACE_MUST_CHECK int aspace_discard(struct aspace *space, aspace_va_t va, uint64_t size);
 
 /* As discard, but every page of the range reads zero afterwards, also where an object has data: PRIVATE pages become
- * zeroed ones of the area's own, SHARED ones are the object's to make zero. Holes and areas without contents are
- * skipped. Not atomic: *done (may be NULL) is how many bytes from va read zero. Failure: INVALID, RANGE, UNSUPPORTED
- * (CUSTOM, and objects that cannot), PERMISSION (SHARED, without the right to write), BUSY (a page is pinned, and keeps
- * its contents), NO_MEMORY, QUOTA, CLOSED, RETRY, or what the object's `zero` answers.
+ * zeroed ones of the area's own, SHARED ones are the object's to make zero. Holes, areas without contents, and pages
+ * past the end of their object are skipped. Not atomic: *done (may be NULL) is how many bytes from va read zero.
+ * Failure: INVALID, RANGE, UNSUPPORTED (CUSTOM, and objects that cannot), PERMISSION (SHARED, without the right to
+ * write), BUSY (a page is pinned, and keeps its contents), NO_MEMORY, QUOTA, CLOSED, RETRY, or what the object's
+ * `zero` answers.
  * Cost: of PRIVATE areas, a frame a page. */
 ASPACE_MUST_CHECK int aspace_discard_zero(struct aspace *space, aspace_va_t va, uint64_t size, uint64_t *done);
 
@@ -354,7 +355,8 @@ ASPACE_MUST_CHECK int aspace_migrate(struct aspace *space, aspace_va_t va, aspac
 /* Merge the small pages under one huge page of level `level` (1: 2 MiB, 2: 1 GiB; linear areas also 3: 512 GiB and 4:
  * 256 TiB where the format has them) that contains va into one leaf, and back by one level. Collapse needs one area
  * with one protection; pages not yet filled become zero. Accessed and dirty are kept.
- * Failure: INVALID, RANGE, NOT_MAPPED, UNSUPPORTED (cannot be one leaf), BUSY (pinned), NO_MEMORY, QUOTA, CLOSED. */
+ * Failure: INVALID, RANGE, NOT_MAPPED, UNSUPPORTED (cannot be one leaf), BUSY (pinned), NO_MEMORY, QUOTA (what is
+ * not yet filled counts then), CLOSED. */
 ASPACE_MUST_CHECK int aspace_collapse(struct aspace *space, aspace_va_t va, unsigned level);
 ASPACE_MUST_CHECK int aspace_split(struct aspace *space, aspace_va_t va);
 

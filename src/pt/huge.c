@@ -331,7 +331,7 @@ static int collapse_owned(struct op *op, struct collapse *c)
         dirty |= (e & SLOT_PARKED_D) != 0;
         gather_owned(&op->g, slot_soft(F, level, e), slot_parked_pa(F, e), order);
     }
-    pt_account_frames(op->pt, -c->charged);
+    pt_account_frames(op->pt, -c->charged); /* what faults have filled, and paid for */
     pt_sync_icache(op->pt, VALUE_RIGHTS(c->value), c->pa, slot_span(F, c->parent->level));
     op_give_page(op, page);
     install_huge(op, c, accessed, dirty);

@@ -377,7 +377,8 @@ static struct node *new_table(struct op *op, unsigned level, aspace_va_t va)
     return n;
 }
 
-/* What a slot held, as a slot of this level for what is `off` bytes behind its begin. */
+/* What a slot held, as a slot of this level for what is `off` bytes behind its begin. What may come into the range of a
+ * log has the write right only together with the dirty flag (L1). */
 static uint64_t told(const struct op *op, unsigned level, uint64_t e, uint64_t off, value_t v)
 {
     const struct area *area = op->move->to;
@@ -385,7 +386,10 @@ static uint64_t told(const struct op *op, unsigned level, uint64_t e, uint64_t o
     if (!held)
         return slot_armed(op->C, level, v, area_how(area));
     uint64_t parked = slot_parked(op->F, op->C, level, slot_parked_pa(op->F, e) + off, e & SLOT_PARKED_STATE);
-    return held == SLOT_HOLDS_LEAF ? op_unpark(op, area, level, parked, SLOT_PARKED_RIGHTS(parked)) : parked;
+    if (held != SLOT_HOLDS_LEAF)
+        return parked;
+    uint32_t rights = SLOT_PARKED_RIGHTS(parked);
+    return op_unpark(op, area, level, parked, parked & SLOT_PARKED_D ? rights : log_new_rights(op->pt, rights));
 }
 
 /* A leaf of a run that moves as a whole to where a run can be; its members enter one by one, each as one of the run. */

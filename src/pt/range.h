@@ -111,7 +111,7 @@ int pt_cow(struct pt *pt, aspace_va_t va, uint32_t need);
 uint64_t pt_with_frame(const struct pt *pt, unsigned level, value_t v, uint64_t e, aspace_pa_t pa);
 
 /* A zeroed frame of the area's own for a page of a PRIVATE area, whether filled or not. OK, NO_MEMORY, QUOTA,
- * NOT_MAPPED; RETRY: there is no leaf table, or another area. */
+ * NOT_MAPPED; RETRY: there is no leaf table, another area, or the object ends before the page. */
 int pt_zero_page(struct pt *pt, aspace_va_t va);
 
 /* Worst-case tables for one operation on the range. */

@@ -6,6 +6,7 @@
 #include "pt/op.h"
 #include "pt/pending.h"
 #include "pt/pins.h"
+#include "pt/rmap.h"
 
 /* The slot, its node locked. */
 struct zeroed {
@@ -40,6 +41,14 @@ static void give_up_old(struct op *op, const struct zeroed *z)
     }
 }
 
+/* Is the page one that the object has? Who cuts it off stores the size first, and comes to this table later than the
+ * fence, or has been here (B4). */
+static bool reaches(const struct zeroed *z)
+{
+    seam_fence();
+    return z->area->offset + (z->va - z->area->va_base) < seam_load(&rmap_link_of(z->area)->object->size);
+}
+
 /* Faults in such an area fill under the lock only, so an ARMED slot stays one; a page goes through BUSY (R5). */
 static int replace(struct op *op, struct zeroed *z, aspace_pa_t frame)
 {
@@ -54,6 +63,8 @@ static int replace(struct op *op, struct zeroed *z, aspace_pa_t frame)
     z->area = value_area(op->pt->host, z->v);
     if (!(z->area->flags & AREA_PRIVATE))
         return ASPACE_E_RETRY; /* something else was mapped there meanwhile */
+    if (!reaches(z))
+        return ASPACE_E_RETRY;
     if (kind != SLOT_ARMED) {
         if (pins_any(op->pt->host, slot_frame(op->F, op->C, 0, z->e, z->i), 0))
             return ASPACE_E_BUSY;

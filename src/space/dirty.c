@@ -104,12 +104,19 @@ static void add_range(struct scan *s, aspace_va_t va, aspace_va_t end)
 
 /* ------------------------------------------------------------------------------------------------------- one table */
 
-/* A dirty page that was not changed has no write fault to come, so the rings will not tell it again. */
+/* A page that was not changed has no write fault to come, so the rings will not tell it, or not again. */
 static void tell_by_bitmap(struct pt *pt)
 {
     struct aspace_dirty_ring *rings = pt->log.rings;
     if (rings)
         seam_store_release(&rings->overflow, 1);
+}
+
+/* A leaf that keeps the right that is withheld from others: clean or not, nobody faults when it is written. */
+static bool may_be_written(const struct pt *pt, const struct node *n, unsigned i)
+{
+    uint64_t e = slot_load(node_slots(n) + i);
+    return fmt_present(pt->F, n->level, e) && fmt_leaf_rights(pt->F, &pt->C, e) & pt->log.withheld;
 }
 
 /* The flag that is taken may be a backend's only sign that a page of its was written. It is told before the lock is
@@ -137,6 +144,8 @@ static void visit_unit(struct scan *s, const struct node *n, unsigned i, unsigne
     }
     if (flush)
         gather_flush_range(&s->g, va, va + bytes, n->level, members);
+    if (s->task == TAKE && may_be_written(s->pt, n, i))
+        tell_by_bitmap(s->pt);
     if (s->task == MARK && !any)
         log_push(s->pt, va, n->level);
     if (s->task != TAKE || !any)

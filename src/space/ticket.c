@@ -154,37 +154,34 @@ void space_unpin(struct aspace *s)
 
 /* ----------------------------------------------------------------------------------------------------------- arming */
 
-/* The leaf table for va, locked and in the tree; NULL: there is none, so nothing is mapped there by a single page. In a
- * section. */
-static struct node *lock_page(struct pt *pt, aspace_va_t va, uint64_t **slot)
+/* The table that holds the slot for va, locked and in the tree. In a section. */
+static struct node *lock_slot(struct pt *pt, aspace_va_t va, uint64_t **slot)
 {
     for (;;) {
         struct walk w;
         walk_any(pt, va, &w);
-        if (w.level)
-            return NULL;
         struct node *n = walk_node(pt, w.slots);
         seam_lock(&n->lock, host_lock_tag());
         *slot = w.slots + w.index;
-        if (!n->stale)
+        if (!n->stale && slot_kind(pt->F, n->level, slot_load(*slot)) != SLOT_TABLE)
             return n;
         seam_unlock(&n->lock);
         aspace_pause();
     }
 }
 
-/* NEEDS_IO: the marker of this area is there, and allows the access. WOULD_BLOCK: a page that I/O could give more
- * rights to, which no ticket is for. RETRY: the fault has another answer by now. */
-static enum aspace_fault_result can_arm(const struct pt *pt, uint64_t e, uint32_t need, uint64_t area_id)
+/* NEEDS_IO: the marker of this area is there, and allows the access. WOULD_BLOCK: a page, of whatever size, that I/O
+ * could give more rights to, which no ticket is for. RETRY: the fault has another answer by now. */
+static enum aspace_fault_result can_arm(const struct pt *pt, unsigned level, uint64_t e, const struct aspace_ticket *t)
 {
-    enum slot_kind kind = slot_kind(pt->F, 0, e);
+    enum slot_kind kind = slot_kind(pt->F, level, e);
     if (kind == SLOT_LEAF || kind == SLOT_PARKED) {
         uint32_t granted = kind == SLOT_LEAF ? fmt_leaf_rights(pt->F, &pt->C, e) : 0;
-        return need & ~granted ? ASPACE_FAULT_WOULD_BLOCK : ASPACE_FAULT_RETRY;
+        return t->need & ~granted ? ASPACE_FAULT_WOULD_BLOCK : ASPACE_FAULT_RETRY;
     }
-    if (kind != SLOT_ARMED || need & ~VALUE_RIGHTS(slot_armed_value(e)))
+    if (level || kind != SLOT_ARMED || t->need & ~VALUE_RIGHTS(slot_armed_value(e)))
         return ASPACE_FAULT_RETRY;
-    return value_area(pt->host, slot_armed_value(e))->id == area_id ? ASPACE_FAULT_NEEDS_IO : ASPACE_FAULT_RETRY;
+    return value_area(pt->host, slot_armed_value(e))->id == t->area_id ? ASPACE_FAULT_NEEDS_IO : ASPACE_FAULT_RETRY;
 }
 
 static enum aspace_fault_result enter_list(struct aspace *s, struct aspace_ticket *t)
@@ -207,16 +204,13 @@ static enum aspace_fault_result enter_list(struct aspace *s, struct aspace_ticke
 static enum aspace_fault_result arm(struct aspace *s, struct aspace_ticket *t)
 {
     struct pt *pt = &s->pt;
-    enum aspace_fault_result r = ASPACE_FAULT_RETRY;
     uint64_t *slot;
     smr_enter(pt->host);
-    struct node *n = lock_page(pt, t->pending.va, &slot);
-    if (n) {
-        r = can_arm(pt, slot_load(slot), t->need, t->area_id);
-        if (r == ASPACE_FAULT_NEEDS_IO)
-            r = enter_list(s, t);
-        seam_unlock(&n->lock);
-    }
+    struct node *n = lock_slot(pt, t->pending.va, &slot);
+    enum aspace_fault_result r = can_arm(pt, n->level, slot_load(slot), t);
+    if (r == ASPACE_FAULT_NEEDS_IO)
+        r = enter_list(s, t);
+    seam_unlock(&n->lock);
     smr_leave(pt->host);
     return r;
 }
@@ -343,10 +337,9 @@ static int install(const struct aspace_ticket *t, aspace_pa_t pa)
     uint64_t *slot;
     smr_enter(pt->host);
     if (gate_is_open(pt)) {
-        struct node *n = lock_page(pt, t->pending.va, &slot);
-        rc = n ? fill(t, slot, pa) : ASPACE_E_STALE;
-        if (n)
-            seam_unlock(&n->lock);
+        struct node *n = lock_slot(pt, t->pending.va, &slot);
+        rc = n->level ? ASPACE_E_STALE : fill(t, slot, pa);
+        seam_unlock(&n->lock);
     }
     smr_leave(pt->host);
     return rc;

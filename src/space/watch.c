@@ -15,14 +15,16 @@ const char *aspace_gone_name(enum aspace_gone_kind kind)
     return (unsigned)kind < ASPACE_GONE_COUNT ? names[kind] : "?";
 }
 
-/* The first watcher from `number` on that the range concerns, held so that it stays. Others may come and go between two
- * calls; the numbers tell where to go on. */
-static struct aspace_watcher *hold_next(struct aspace *s, uint64_t number, const struct pt_gone *gone)
+/* The first watcher from `number` on, and before `end`, that the range concerns, held so that it stays. Others may come
+ * and go between two calls; the numbers tell where to go on. */
+static struct aspace_watcher *hold_next(struct aspace *s, uint64_t number, uint64_t end, const struct pt_gone *gone)
 {
     seam_lock(&s->watch_lock, host_lock_tag());
     struct aspace_watcher *w = s->watchers;
     while (w && (w->number < number || w->va >= gone->end || gone->va >= w->va + w->size))
         w = w->next;
+    if (w && w->number >= end)
+        w = NULL;
     if (w)
         seam_store(&w->calls, w->calls + 1);
     seam_unlock(&s->watch_lock);
@@ -64,7 +66,8 @@ static void tell(struct pt *pt, const struct pt_gone *gone)
     struct aspace_watcher *w;
     if (!may_concern(s, gone))
         return;
-    for (uint64_t number = 0; (w = hold_next(s, number, gone)) != NULL;) {
+    uint64_t end = seam_load(&s->watch_number); /* who begins now, maybe because it was told, has lost nothing */
+    for (uint64_t number = 0; (w = hold_next(s, number, end, gone)) != NULL;) {
         number = w->number + 1;
         tell_one(s, w, gone);
         let_go(s, w);
@@ -95,7 +98,8 @@ int aspace_watch(struct aspace *s, struct aspace_watcher *w)
     struct aspace_watcher **link = &s->watchers;
     while (*link)
         link = &(*link)->next;
-    w->number = s->watch_number++;
+    w->number = s->watch_number;
+    seam_store(&s->watch_number, w->number + 1);
     *link = w;
     seam_store_release(&s->pt.gone, &tell);
     seam_unlock(&s->watch_lock);

@@ -26,11 +26,17 @@ static int next_piece(struct aspace *s, struct piece *p, aspace_va_t end)
     return ASPACE_E_OK;
 }
 
+/* Nothing to zero. Whether that has become so is asked again for each page, under its lock. */
+static bool is_past_the_end(const struct piece *p)
+{
+    return p->area.offset + (p->va - p->area.va) >= aspace_object_size(p->area.object);
+}
+
 /* Unfilled pages above the leaves get tables, as by a fault. */
 static int zero_private(struct aspace *s, struct piece *p)
 {
     int rc = ASPACE_E_OK;
-    for (unsigned rounds = 0; p->va < p->end && rc == ASPACE_E_OK;) {
+    for (unsigned rounds = 0; p->va < p->end && rc == ASPACE_E_OK && !is_past_the_end(p);) {
         rc = pt_zero_page(&s->pt, p->va);
         if (rc == ASPACE_E_RETRY && rounds++ < ZERO_ROUNDS)
             rc = fault_make_tables(s, p->va) == ASPACE_FAULT_NO_MEMORY ? ASPACE_E_NO_MEMORY : ASPACE_E_OK;

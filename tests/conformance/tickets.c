@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include <aspace/object.h>
 #include <aspace/ticket.h>
 
 #include "suites.h"
@@ -447,6 +448,141 @@ static void revoked_wake_at_once(struct env *env)
     store_empty(&o, 1);
 }
 
+/* ----------------------------------------------------------------------------------------- what ends which tickets */
+
+static enum aspace_fault_result far_get(struct aspace_object *object, uint64_t offset, uint32_t access, uint32_t flags,
+                                        struct aspace_page *page)
+{
+    (void)object, (void)offset, (void)access, (void)flags, (void)page;
+    return ASPACE_FAULT_NEEDS_IO;
+}
+
+static const struct aspace_object_ops far_ops = {.name = "far", .get = far_get};
+static struct aspace_object far;
+
+static int move_there_and_back(struct env *env, uint64_t va)
+{
+    int rc = aspace_move(env->space, va, PAGE, at(env, 1, 3), NULL);
+    return rc ? rc : aspace_move(env->space, at(env, 1, 3), PAGE, va, NULL);
+}
+
+static int replace_by_lazy(struct env *env, uint64_t va)
+{
+    struct aspace_map m = request(ASPACE_KIND_LAZY, va, PAGE, env->rw);
+
+    m.flags = ASPACE_MAP_REPLACE;
+    return aspace_map(env->space, &m, NULL);
+}
+
+static int protect_twice(struct env *env, uint64_t va)
+{
+    int rc = aspace_protect(env->space, va, PAGE, 0);
+    return rc ? rc : aspace_protect(env->space, va, PAGE, env->rw);
+}
+
+static int unmap_page(struct env *env, uint64_t va)
+{
+    return aspace_unmap(env->space, va, PAGE);
+}
+
+static int discard_page(struct env *env, uint64_t va)
+{
+    return aspace_discard(env->space, va, PAGE);
+}
+
+static int zero_page(struct env *env, uint64_t va)
+{
+    return aspace_discard_zero(env->space, va, PAGE, NULL);
+}
+
+static int evict_page(struct env *env, uint64_t va)
+{
+    struct aspace_area area = query(env, va);
+
+    (void)aspace_object_evict(&far, area.offset + (va - area.va), PAGE);
+    return ASPACE_OK;
+}
+
+static int replace_all_by_lazy(struct env *env, uint64_t va)
+{
+    struct aspace_map m = request(ASPACE_KIND_LAZY, va, PAGE, env->rw);
+
+    return aspace_replace_all(env->space, &m, 1);
+}
+
+static int clear_all(struct env *env, uint64_t va)
+{
+    (void)va;
+    return aspace_clear(env->space);
+}
+
+static int truncate_all(struct env *env, uint64_t va)
+{
+    (void)env, (void)va;
+    aspace_object_truncate(&far, 0);
+    return ASPACE_OK;
+}
+
+static const struct {
+    int (*run)(struct env *env, uint64_t va);
+    bool all;       /* ... of the pages, not one */
+    bool of_object; /* only where an object is mapped */
+} ways[] = {
+    {unmap_page, false, false},   {replace_by_lazy, false, false},    {move_there_and_back, false, false},
+    {discard_page, false, false}, {protect_twice, false, false},      {zero_page, false, true},
+    {evict_page, false, true},    {replace_all_by_lazy, true, false}, {clear_all, true, false},
+    {truncate_all, true, true},
+};
+
+/* Two pages, each with one who fetches it and one who waits; the first loses what it was, or both do. */
+static void revoke_one_way(struct env *env, struct store *o, bool object, size_t way)
+{
+    struct aspace_map m = store_request(o, at(env, 1, 1), 4 * PAGE, env->rw);
+    struct aspace_ticket leader[2] = {{0}}, waiter[2] = {{0}};
+    unsigned wakes[2] = {0};
+
+    if (object) {
+        CHECK_OK(aspace_object_init(&far, env->host, &far_ops, 4 * PAGE));
+        m.kind = ASPACE_KIND_PRIVATE;
+        m.object = &far;
+    }
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    for (unsigned n = 0; n < 2; n++) {
+        waiter[n].waiter = &wakes[n];
+        lead(env, m.va + (n + 1) * PAGE, ASPACE_R, &leader[n]);
+        CHECK_FAULT(try_at(env, m.va + (n + 1) * PAGE, ASPACE_R, &waiter[n]), ASPACE_FAULT_WAITING);
+    }
+    CHECK_OK(ways[way].run(env, m.va + PAGE));
+    for (unsigned n = 0; n < 2; n++) {
+        bool gone = !n || ways[way].all;
+        aspace_pa_t pa = object ? ASPACE_PA_NONE : fetch(o, (n + 1) * PAGE);
+        CHECK_EQ(wakes[n], gone);
+        CHECK_EQ(aspace_ticket_state(&waiter[n]), gone ? ASPACE_TICKET_IDLE : ASPACE_TICKET_WAITING);
+        CHECK_EQ(aspace_ticket_state(&leader[n]), ASPACE_TICKET_LEADING);
+        CHECK_ERROR(aspace_fault_complete(&leader[n], pa), gone ? ASPACE_E_STALE : ASPACE_OK);
+        CHECK_EQ(wakes[n], 1);
+        if (gone && !object) {
+            free_page(env, pa);
+        }
+    }
+    audit(env);
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+}
+
+static void revoked_by_each(struct env *env)
+{
+    struct store o = store_open(env, 1);
+
+    for (size_t way = 0; way < sizeof(ways) / sizeof(ways[0]); way++) {
+        if (!ways[way].of_object) {
+            revoke_one_way(env, &o, false, way);
+        }
+        revoke_one_way(env, &o, true, way);
+    }
+    CHECK_EQ(o.wrong, 0);
+}
+
 static void count_release(void *user)
 {
     ++*(unsigned *)user;
@@ -713,6 +849,7 @@ static const struct test tests[] = {
     {"s20_filled_meanwhile", s20_filled_meanwhile, 0},
     {"s21_leader_ends", s21_leader_ends, 0},
     {"revoked_wake_at_once", revoked_wake_at_once, 0},
+    {"revoked_by_each", revoked_by_each, 0},
     {"s22_close_during_io", s22_close_during_io, 0},
     {"s23_evicted_during_io", s23_evicted_during_io, 0},
     {"s25_tables_are_reserved", s25_tables_are_reserved, 0},
