@@ -43,13 +43,7 @@ static void hal_free(void *ctx, aspace_pa_t pa, unsigned order)
     frames_free(pa, order);
 }
 
-static void hal_log(void *ctx, const char *text)
-{
-    (void)ctx;
-    print("aspace: %s", text);
-}
-
-static struct aspace_hal hal = {.alloc = hal_alloc, .free = hal_free, .log = hal_log};
+static struct aspace_hal hal = {.alloc = hal_alloc, .free = hal_free};
 
 void hyp_icache_sync(uint64_t pa, uint64_t bytes)
 {

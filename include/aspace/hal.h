@@ -101,9 +101,6 @@ struct aspace_hal {
     /* Wake who waits for another's asynchronous fault (aspace/ticket.h): what it finds out is stored before the call.
      * At most once for each WAITING answer. Optional: absent, aspace_ticket_state has to be polled. */
     void (*wake)(void *ctx, void *waiter);
-
-    /* A line of text for a person, without newline. Optional. Nothing calls it yet. */
-    void (*log)(void *ctx, const char *text);
 };
 
 #endif

@@ -137,15 +137,6 @@ static void wake(void *ctx, void *waiter)
     add(&mine(ctx)->wake, 1);
 }
 
-static void log_line(void *ctx, const char *text)
-{
-    struct aspace_linux *port = ctx;
-    add(&mine(port)->log, 1);
-    if (!port->config.quiet) {
-        fprintf(stderr, "aspace: %s\n", text);
-    }
-}
-
 const struct aspace_hal aspace_linux_hal_fast = {
     .alloc = fast_alloc,
     .free = fast_free,
@@ -155,7 +146,6 @@ const struct aspace_hal aspace_linux_hal_fast = {
     .tlb_flush_local = flush_local,
     .icache_sync = icache_sync,
     .wake = wake,
-    .log = log_line,
 };
 
 const struct aspace_hal aspace_linux_hal_checked = {
@@ -168,7 +158,6 @@ const struct aspace_hal aspace_linux_hal_checked = {
     .tlb_flush_local = flush_local,
     .icache_sync = icache_sync,
     .wake = wake,
-    .log = log_line,
 };
 
 const struct aspace_hal aspace_linux_hal_minimal = {

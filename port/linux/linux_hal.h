@@ -39,7 +39,6 @@ extern const struct aspace_hal aspace_linux_hal_minimal;
     X(tlb_flush_local)                                                                                                 \
     X(icache_sync)                                                                                                     \
     X(wake)                                                                                                            \
-    X(log)                                                                                                             \
     X(flush_full)                                                                                                      \
     X(flush_entries)                                                                                                   \
     X(icache_bytes)
