@@ -306,6 +306,35 @@ static void large_page_needs_io_for_more(struct env *env)
     env->hal.free(&env->machine, large.pa, large.order);
 }
 
+/* A page that was fetched while a log is on is clean until it is written, and that is told. */
+static enum aspace_fault_result far_fill(const struct aspace_fill *fill, struct aspace_page *page)
+{
+    (void)fill, (void)page;
+    return ASPACE_FAULT_NEEDS_IO;
+}
+
+static void log_of_a_fetched_page(struct env *env)
+{
+    static const struct aspace_backend backend = {.name = "far", .fill = far_fill};
+    struct aspace_map m = request(ASPACE_KIND_CUSTOM, env->base, PAGE, env->rw);
+    struct aspace_ticket ticket = {0};
+    struct aspace_translation t;
+
+    if (!expressible(env, env->rw & ~(uint32_t)ASPACE_W)) {
+        test_skip("what is mapped can be written");
+    }
+    m.backend = &backend;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    start_log(env, env->base, PAGE);
+    CHECK_FAULT(aspace_fault_try(env->space, m.va, ASPACE_W, 0, &ticket, NULL), ASPACE_FAULT_NEEDS_IO);
+    CHECK_OK(aspace_fault_complete(&ticket, device_pa(env, PAGE)));
+    CHECK_OK(aspace_translate(env->space, m.va, &t));
+    CHECK(!(t.rights & ASPACE_W));
+    CHECK_OK(aspace_harvest_dirty(env->space, m.va, PAGE, log_.bitmap, NULL));
+    CHECK(!(log_.bitmap[0] & 1));
+    CHECK_OK(aspace_dirty_stop(env->space));
+}
+
 /* -------------------------------------------------------------------------------------------------------- watchers */
 
 static struct {
@@ -348,6 +377,7 @@ static const struct test tests[] = {
     {"rings_tell_of_what_is_only_written", rings_tell_of_what_is_only_written, 0},
     {"fork_waits_for_a_harvest", fork_waits_for_a_harvest, DELAYED},
     {"large_page_needs_io_for_more", large_page_needs_io_for_more, NEEDS_HUGE},
+    {"log_of_a_fetched_page", log_of_a_fetched_page, 0},
     {"told_once_although_watched_anew", told_once_although_watched_anew, 0},
 };
 
