@@ -263,6 +263,28 @@ static void fork_waits_for_a_harvest(struct env *env)
     drop_clone(env, &late.child);
 }
 
+/* What a fork had shared when it failed is the parent's alone when it returns. */
+static void refused_fork_costs_no_copy(struct env *env)
+{
+    struct aspace_map last = request(ASPACE_KIND_LAZY, at(env, 1, 3), PAGE, env->rw);
+    uint64_t va = at(env, 1, 1);
+    struct clone child;
+
+    make_clone(env, &child, 1);
+    last.fork = ASPACE_FORK_REFUSE;
+    CHECK_OK(aspace_map(env->space, &last, NULL));
+    do_map(env, ASPACE_KIND_LAZY, va, 2 * PAGE, env->rw);
+    poke(env, va, 1);
+    poke(env, va + PAGE, 2);
+    CHECK_ERROR(aspace_fork(env->space, child.space), ASPACE_E_PERMISSION);
+    CHECK_EQ(walk(env, va).rights & ASPACE_W, 0);
+    poke(env, va, 3);
+    poke(env, va + PAGE, 4);
+    CHECK_EQ(counters(env).cow_copies, 0);
+    CHECK_EQ(counters(env).cow_takes, 2);
+    drop_clone(env, &child);
+}
+
 /* --------------------------------------------------------------------------------------------------------- tickets */
 
 static struct {
@@ -376,6 +398,7 @@ static const struct test tests[] = {
     {"rings_tell_what_has_come_apart", rings_tell_what_has_come_apart, NEEDS_HUGE},
     {"rings_tell_of_what_is_only_written", rings_tell_of_what_is_only_written, 0},
     {"fork_waits_for_a_harvest", fork_waits_for_a_harvest, DELAYED},
+    {"refused_fork_costs_no_copy", refused_fork_costs_no_copy, 0},
     {"large_page_needs_io_for_more", large_page_needs_io_for_more, NEEDS_HUGE},
     {"log_of_a_fetched_page", log_of_a_fetched_page, 0},
     {"told_once_although_watched_anew", told_once_although_watched_anew, 0},
