@@ -263,6 +263,29 @@ static void fork_waits_for_a_harvest(struct env *env)
     drop_clone(env, &late.child);
 }
 
+/* A leaf that a log is to split, and that the quota leaves no table for, is told as a whole. */
+static void log_splits_above_the_quota(struct env *env)
+{
+    struct aspace_dirty_config log = {.mode = ASPACE_DIRTY_WRITE_PROTECT, .flags = ASPACE_DIRTY_SPLIT};
+    struct aspace_config config = env->config;
+    uint64_t va = at(env, 1, 1), dirty = 0;
+
+    do_map(env, ASPACE_KIND_EAGER, va, env->span[1], env->rw);
+    config.quota_tables = tables_held(env);
+    recreate(env, &config);
+    do_map(env, ASPACE_KIND_EAGER, va, env->span[1], env->rw);
+    if (!expressible(env, env->rw & ~(uint32_t)ASPACE_W)) {
+        test_skip("what is mapped can be written");
+    }
+    CHECK_OK(aspace_dirty_start(env->space, &log));
+    touch(env, va + PAGE, ASPACE_W);
+    CHECK_EQ(walk(env, va).leaf_bytes, env->span[1]);
+    CHECK_OK(aspace_harvest_dirty(env->space, va, env->span[1], log_.bitmap, &dirty));
+    CHECK_EQ(dirty, env->span[1] / PAGE);
+    audit(env);
+    CHECK_OK(aspace_dirty_stop(env->space));
+}
+
 /* What a fork had shared when it failed is the parent's alone when it returns. */
 static void refused_fork_costs_no_copy(struct env *env)
 {
@@ -398,6 +421,7 @@ static const struct test tests[] = {
     {"rings_tell_what_has_come_apart", rings_tell_what_has_come_apart, NEEDS_HUGE},
     {"rings_tell_of_what_is_only_written", rings_tell_of_what_is_only_written, 0},
     {"fork_waits_for_a_harvest", fork_waits_for_a_harvest, DELAYED},
+    {"log_splits_above_the_quota", log_splits_above_the_quota, NEEDS_HUGE},
     {"refused_fork_costs_no_copy", refused_fork_costs_no_copy, 0},
     {"large_page_needs_io_for_more", large_page_needs_io_for_more, NEEDS_HUGE},
     {"log_of_a_fetched_page", log_of_a_fetched_page, 0},
