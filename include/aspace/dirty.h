@@ -76,9 +76,9 @@ ASPACE_MUST_CHECK int aspace_harvest_dirty(struct aspace *space, aspace_va_t va,
 /*
  * The same from the rings: ranges[] are dirty pages, adjacent ones joined, in no order, none twice but what is written
  * again meanwhile. *count is the room (at least 1) on entry, the number used on return. MORE: the room is used up; call
- * again. LIMIT: a ring was too small since the rings were last emptied, and what is told is not all: harvest the whole
- * range by bitmap next. Failure: INVALID, CLOSED, NOT_MAPPED (no log), UNSUPPORTED (it has no rings), BUSY. Cost: the
- * pages written.
+ * again. LIMIT: a ring was too small since the rings were last emptied, or there are leaves that are told each time;
+ * what is told is not all: harvest the whole range by bitmap next. Failure: INVALID, CLOSED, NOT_MAPPED (no log),
+ * UNSUPPORTED (it has no rings), BUSY. Cost: the pages written.
  */
 ASPACE_MUST_CHECK int aspace_drain_dirty(struct aspace *space, struct aspace_range *ranges, size_t *count);
 

@@ -7,6 +7,7 @@
 
 #include <aspace/dirty.h>
 #include <aspace/object.h>
+#include <aspace/ticket.h>
 
 #include "clone.h"
 
@@ -149,6 +150,138 @@ static void cleaned_large(struct env *env)
     CHECK_OK(aspace_unmap(env->space, va, span));
     CHECK_OK(aspace_unmap(env->space, va + span, span));
     expect_seen(env, va, pages);
+}
+
+/* Pages of objects and backends, filled and taken back in each way. */
+static enum aspace_fault_result nothing_at_hand(const struct aspace_fill *fill, struct aspace_page *page)
+{
+    (void)fill, (void)page;
+    return ASPACE_FAULT_NEEDS_IO;
+}
+
+static void fetch_at(struct env *env, uint64_t va, aspace_pa_t pa)
+{
+    static const struct aspace_backend far = {.name = "far", .fill = nothing_at_hand};
+    struct aspace_map m = request(ASPACE_KIND_CUSTOM, va, PAGE, env->rw);
+    struct aspace_ticket ticket = {0};
+
+    m.backend = &far;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    CHECK_FAULT(aspace_fault_try(env->space, va, ASPACE_R, 0, &ticket, NULL), ASPACE_FAULT_NEEDS_IO);
+    CHECK_OK(aspace_fault_complete(&ticket, pa));
+}
+
+static void cleaned_objects(struct env *env)
+{
+    static struct aspace_anon anon;
+    struct aspace_map m[2];
+
+    watch_walks(env);
+    uint64_t va = at(env, 1, 0), pages = 16;
+    CHECK_OK(aspace_anon_init(&anon, env->host, 4 * PAGE, 0));
+    for (unsigned n = 0; n < 2; n++) {
+        m[n] = request(n ? ASPACE_KIND_PRIVATE : ASPACE_KIND_SHARED, va + n * 4 * PAGE, 4 * PAGE, env->rw);
+        m[n].object = &anon.object;
+        CHECK_OK(aspace_map(env->space, &m[n], NULL));
+        touch(env, m[n].va, ASPACE_R);
+        expect_seen(env, va, pages);
+        poke(env, m[n].va, 1);
+        expect_seen(env, va, pages);
+        poke(env, m[n].va + PAGE, 1);
+        expect_seen(env, va, pages);
+    }
+    fetch_at(env, va + 8 * PAGE, device_pa(env, PAGE));
+    expect_seen(env, va, pages);
+    (void)aspace_object_clean(&anon.object, 0, PAGE);
+    expect_seen(env, va, pages);
+    poke(env, va, 2);
+    expect_seen(env, va, pages);
+    (void)aspace_object_evict(&anon.object, 0, PAGE);
+    expect_seen(env, va, pages);
+    CHECK_OK(aspace_discard_zero(env->space, va, 7 * PAGE, NULL));
+    expect_seen(env, va, pages);
+    CHECK_OK(aspace_move(env->space, va, 5 * PAGE, va + 10 * PAGE, NULL));
+    expect_seen(env, va, pages);
+    aspace_object_truncate(&anon.object, PAGE);
+    expect_seen(env, va, pages);
+    CHECK_OK(aspace_replace_all(env->space, m, 2));
+    expect_seen(env, va, pages);
+    touch(env, va, ASPACE_W);
+    expect_seen(env, va, pages);
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+    aspace_object_put(&anon.object);
+}
+
+static void cleaned_logged(struct env *env)
+{
+    struct aspace_dirty_config log = {.mode = ASPACE_DIRTY_WRITE_PROTECT};
+    uint64_t bits;
+
+    watch_walks(env);
+    uint64_t va = at(env, 1, 0);
+    do_map(env, ASPACE_KIND_EAGER, va, 4 * PAGE, env->rw);
+    do_linear(env, va + 4 * PAGE, 2 * PAGE, env->rw, device_pa(env, env->span[1]));
+    CHECK_OK(aspace_dirty_start(env->space, &log));
+    expect_seen(env, va, 6);
+    for (unsigned n = 1; n < 6; n += 2) {
+        CHECK(aspace_fault(env->space, va + n * PAGE, ASPACE_W, NULL) <= ASPACE_FAULT_SPURIOUS);
+        expect_seen(env, va, 6);
+    }
+    CHECK_OK(aspace_harvest_dirty(env->space, va, 6 * PAGE, &bits, NULL));
+    expect_seen(env, va, 6);
+    CHECK_OK(aspace_dirty_stop(env->space));
+    expect_seen(env, va, 6);
+}
+
+/* What was copied can be fetched: by a fork for the child, and by a write to what they share. */
+static struct {
+    uint64_t pa[8];
+    unsigned n;
+} synced;
+
+static void note_sync(void *ctx, aspace_pa_t pa, uint64_t bytes)
+{
+    (void)ctx, (void)bytes;
+    synced.pa[synced.n++ % 8] = pa;
+}
+
+static bool was_synced(uint64_t pa)
+{
+    for (unsigned n = 0; n < synced.n && n < 8; n++) {
+        if (synced.pa[n] == pa) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void copied_is_fetchable(struct env *env)
+{
+    struct aspace_map m = request(ASPACE_KIND_EAGER, env->base, PAGE, ASPACE_RWX);
+    static struct clone child;
+
+    if (!expressible(env, ASPACE_RWX)) {
+        test_skip("nothing is written and executed");
+    }
+    m.fork = ASPACE_FORK_COPY;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    do_map(env, ASPACE_KIND_EAGER, m.va + PAGE, PAGE, ASPACE_RWX);
+    synced.n = 0;
+    env->hal.icache_sync = note_sync;
+    fork_clone(env, &child);
+    swap(env, &child);
+    uint64_t pa = walk(env, m.va).pa;
+    swap(env, &child);
+    CHECK(pa != walk(env, m.va).pa);
+    CHECK(was_synced(pa));
+    pa = walk(env, m.va + PAGE).pa;
+    synced.n = 0;
+    poke(env, m.va + PAGE, 1);
+    CHECK(pa != walk(env, m.va + PAGE).pa);
+    CHECK(was_synced(walk(env, m.va + PAGE).pa));
+    env->hal.icache_sync = NULL;
+    drop_clone(env, &child);
 }
 
 /* What a CPU can walk to once its TLB is empty is in memory before the flush: else it comes back. */
@@ -426,6 +559,9 @@ static const struct test tests[] = {
     {"cleaned_small", cleaned_small, NEEDS_ROOM},
     {"cleaned_large", cleaned_large, NEEDS_HUGE},
     {"cleaned_fork", cleaned_fork, 0},
+    {"cleaned_objects", cleaned_objects, 0},
+    {"cleaned_logged", cleaned_logged, 0},
+    {"copied_is_fetchable", copied_is_fetchable, 0},
     {"cleaned_before_flush", cleaned_before_flush, 0},
     {"cleaned_before_flush_large", cleaned_before_flush_large, NEEDS_HUGE},
     {"hal_no_batches", no_batches, NEEDS_ROOM},

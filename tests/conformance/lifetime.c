@@ -326,6 +326,9 @@ static void harvest_accessed(struct env *env)
     use(env, 1, va + 2 * PAGE, ASPACE_R);
     CHECK_EQ(harvest(env, va, 3, bits), 2);
     CHECK_EQ(bits[0], 6);
+    uint64_t e = *(const uint64_t *)aspace_phys_to_virt(walk(env, va + PAGE).entry_pa); /* written as before */
+    CHECK_EQ(naive_used(&env->config, e, false), naive_used(&env->config, e, true));
+    CHECK(naive_used(&env->config, e, false) != e);
     CHECK_EQ(harvest(env, va, 3, bits), 0);
     use(env, 1, va + PAGE, ASPACE_R);
     CHECK_EQ(harvest(env, va + PAGE, 1, bits), 1);

@@ -531,6 +531,33 @@ static void move_custom(struct env *env)
     }
 }
 
+/* However often a mapping moves, it costs what one costs. */
+static void move_custom_again(struct env *env)
+{
+    struct aspace_map m = request(ASPACE_KIND_CUSTOM, at(env, 1, 0), 2 * PAGE, env->rw);
+    struct object o = {.fills = 0};
+    uint64_t to = m.va + 8 * PAGE, frames = 0;
+
+    m.backend = &object_backend;
+    m.backend_ctx = &o;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    o.id = query(env, m.va).id;
+    for (unsigned n = 0; n < 4000; n++) {
+        CHECK_OK(aspace_move(env->space, n % 2 ? to : m.va, 2 * PAGE, n % 2 ? m.va : to, NULL));
+        if (n == 100) {
+            aspace_trim(env->host);
+            frames = ledger(env).frames;
+        }
+    }
+    aspace_trim(env->host);
+    CHECK(ledger(env).frames <= frames + 64); /* one chunk */
+    CHECK_EQ(o.gone, 0);
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+    CHECK_EQ(o.gone, 1);
+    CHECK_EQ(o.wrong, 0);
+}
+
 static void move_doorbells(struct env *env)
 {
     static const struct aspace_doorbell bells[] = {{.offset = 0x1008, .any_value = true, .cookie = 4}};
@@ -596,6 +623,7 @@ static const struct test tests[] = {
     {"move_doorbells_in_flight", move_doorbells_in_flight, NEEDS_SAMPLE | DELAYED},
     {"move_keeps_used", move_keeps_used, 0},
     {"move_custom", move_custom, 0},
+    {"move_custom_again", move_custom_again, NEEDS_SAMPLE},
     {"move_doorbells", move_doorbells, 0},
 };
 const struct suite move_suite = SUITE(tests);

@@ -162,6 +162,11 @@ static void pin_mirror(struct env *env)
     mirror.fail = mirror.maps + 1;
     CHECK_ERROR(aspace_pin(env->space, va, 3 * PAGE, ASPACE_RW, pages), ASPACE_E_FAULT);
     CHECK_EQ(mirror.bytes, 0);
+    do_linear(env, va + 3 * PAGE, PAGE, env->rw, device_pa(env, 4 * PAGE));
+    do_linear(env, va + 4 * PAGE, PAGE, env->rw, device_pa(env, 4 * PAGE) + 2 * PAGE);
+    mirror.fail = mirror.maps + 2;
+    CHECK_ERROR(aspace_pin(env->space, va + 3 * PAGE, 2 * PAGE, ASPACE_RW, pages), ASPACE_E_FAULT);
+    CHECK_EQ(mirror.bytes, 0); /* what it had taken before it refused is taken back */
     CHECK_EQ(mirror.wrong, 0);
     CHECK_OK(aspace_set_mirror(env->space, NULL, NULL));
     CHECK_OK(aspace_clear(env->space));

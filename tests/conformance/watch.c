@@ -5,9 +5,10 @@
 #include <string.h>
 #include <time.h>
 
+#include <aspace/object.h>
 #include <aspace/watch.h>
 
-#include "suites.h"
+#include "clone.h"
 
 enum { TOLD_MAX = 8 };
 
@@ -290,8 +291,48 @@ static void watch_waits_for_the_told(struct env *env)
     CHECK(good == &slow);
 }
 
+/* A fork takes a right, a copy on write the frame; to take a frame back, or to make a copy elsewhere, takes nothing. */
+static void watch_fork_and_copies(struct env *env)
+{
+    static struct aspace_anon anon;
+    static struct ear ear;
+    static struct clone child;
+    uint64_t va = env->base;
+    struct aspace_map m = request(ASPACE_KIND_PRIVATE, va + 2 * PAGE, PAGE, env->rw);
+
+    CHECK_OK(aspace_anon_init(&anon, env->host, PAGE, 0));
+    m.object = &anon.object;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    do_map(env, ASPACE_KIND_LAZY, va, 2 * PAGE, env->rw);
+    poke(env, va, 1);
+    poke(env, va + PAGE, 2);
+    touch(env, m.va, ASPACE_R);
+    listen(env, &ear, va, 3 * PAGE);
+    cpu_enter(env, 1);
+    derive(&ear, m.va); /* copies the object's page; the ear hears of it before it knows a frame */
+    heard(&ear, ASPACE_GONE_FRAME, m.va, PAGE);
+    ear.frame = 0;
+    fork_clone(env, &child);
+    CHECK(!(ear.gone[0].rights & ASPACE_W));
+    heard(&ear, ASPACE_GONE_PROTECTED, va, 3 * PAGE);
+    ear.frame = walk(env, va).pa;
+    ear.reachable = va;
+    poke(env, va, 3);
+    heard(&ear, ASPACE_GONE_FRAME, va, PAGE);
+    clone_poke(env, &child, va + PAGE, 4);
+    aspace_trim(env->host);
+    poke(env, va + PAGE, 5);
+    CHECK_EQ(ear.told, 0);
+    drop_clone(env, &child);
+    aspace_unwatch(env->space, &ear.watcher);
+    CHECK_OK(aspace_clear(env->space));
+    aspace_trim(env->host);
+    aspace_object_put(&anon.object);
+}
+
 static const struct test tests[] = {
     {"watch_every_kind", watch_every_kind, 0},
+    {"watch_fork_and_copies", watch_fork_and_copies, 0},
     {"watch_tables", watch_tables, 0},
     {"watch_refused", watch_refused, NEEDS_FEW},
     {"watch_taken_off_while_told", watch_taken_off_while_told, NEEDS_FEW},

@@ -263,6 +263,51 @@ static void fork_waits_for_a_harvest(struct env *env)
     drop_clone(env, &late.child);
 }
 
+/* A leaf that a log is to split, and that the quota leaves no table for, is told as a whole. */
+static void log_splits_above_the_quota(struct env *env)
+{
+    struct aspace_dirty_config log = {.mode = ASPACE_DIRTY_WRITE_PROTECT, .flags = ASPACE_DIRTY_SPLIT};
+    struct aspace_config config = env->config;
+    uint64_t va = at(env, 1, 1), dirty = 0;
+
+    do_map(env, ASPACE_KIND_EAGER, va, env->span[1], env->rw);
+    config.quota_tables = tables_held(env);
+    recreate(env, &config);
+    do_map(env, ASPACE_KIND_EAGER, va, env->span[1], env->rw);
+    if (!expressible(env, env->rw & ~(uint32_t)ASPACE_W)) {
+        test_skip("what is mapped can be written");
+    }
+    CHECK_OK(aspace_dirty_start(env->space, &log));
+    touch(env, va + PAGE, ASPACE_W);
+    CHECK_EQ(walk(env, va).leaf_bytes, env->span[1]);
+    CHECK_OK(aspace_harvest_dirty(env->space, va, env->span[1], log_.bitmap, &dirty));
+    CHECK_EQ(dirty, env->span[1] / PAGE);
+    audit(env);
+    CHECK_OK(aspace_dirty_stop(env->space));
+}
+
+/* What a fork had shared when it failed is the parent's alone when it returns. */
+static void refused_fork_costs_no_copy(struct env *env)
+{
+    struct aspace_map last = request(ASPACE_KIND_LAZY, at(env, 1, 3), PAGE, env->rw);
+    uint64_t va = at(env, 1, 1);
+    struct clone child;
+
+    make_clone(env, &child, 1);
+    last.fork = ASPACE_FORK_REFUSE;
+    CHECK_OK(aspace_map(env->space, &last, NULL));
+    do_map(env, ASPACE_KIND_LAZY, va, 2 * PAGE, env->rw);
+    poke(env, va, 1);
+    poke(env, va + PAGE, 2);
+    CHECK_ERROR(aspace_fork(env->space, child.space), ASPACE_E_PERMISSION);
+    CHECK_EQ(walk(env, va).rights & ASPACE_W, 0);
+    poke(env, va, 3);
+    poke(env, va + PAGE, 4);
+    CHECK_EQ(counters(env).cow_copies, 0);
+    CHECK_EQ(counters(env).cow_takes, 2);
+    drop_clone(env, &child);
+}
+
 /* --------------------------------------------------------------------------------------------------------- tickets */
 
 static struct {
@@ -306,6 +351,35 @@ static void large_page_needs_io_for_more(struct env *env)
     env->hal.free(&env->machine, large.pa, large.order);
 }
 
+/* A page that was fetched while a log is on is clean until it is written, and that is told. */
+static enum aspace_fault_result far_fill(const struct aspace_fill *fill, struct aspace_page *page)
+{
+    (void)fill, (void)page;
+    return ASPACE_FAULT_NEEDS_IO;
+}
+
+static void log_of_a_fetched_page(struct env *env)
+{
+    static const struct aspace_backend backend = {.name = "far", .fill = far_fill};
+    struct aspace_map m = request(ASPACE_KIND_CUSTOM, env->base, PAGE, env->rw);
+    struct aspace_ticket ticket = {0};
+    struct aspace_translation t;
+
+    if (!expressible(env, env->rw & ~(uint32_t)ASPACE_W)) {
+        test_skip("what is mapped can be written");
+    }
+    m.backend = &backend;
+    CHECK_OK(aspace_map(env->space, &m, NULL));
+    start_log(env, env->base, PAGE);
+    CHECK_FAULT(aspace_fault_try(env->space, m.va, ASPACE_W, 0, &ticket, NULL), ASPACE_FAULT_NEEDS_IO);
+    CHECK_OK(aspace_fault_complete(&ticket, device_pa(env, PAGE)));
+    CHECK_OK(aspace_translate(env->space, m.va, &t));
+    CHECK(!(t.rights & ASPACE_W));
+    CHECK_OK(aspace_harvest_dirty(env->space, m.va, PAGE, log_.bitmap, NULL));
+    CHECK(!(log_.bitmap[0] & 1));
+    CHECK_OK(aspace_dirty_stop(env->space));
+}
+
 /* -------------------------------------------------------------------------------------------------------- watchers */
 
 static struct {
@@ -347,7 +421,10 @@ static const struct test tests[] = {
     {"rings_tell_what_has_come_apart", rings_tell_what_has_come_apart, NEEDS_HUGE},
     {"rings_tell_of_what_is_only_written", rings_tell_of_what_is_only_written, 0},
     {"fork_waits_for_a_harvest", fork_waits_for_a_harvest, DELAYED},
+    {"log_splits_above_the_quota", log_splits_above_the_quota, NEEDS_HUGE},
+    {"refused_fork_costs_no_copy", refused_fork_costs_no_copy, 0},
     {"large_page_needs_io_for_more", large_page_needs_io_for_more, NEEDS_HUGE},
+    {"log_of_a_fetched_page", log_of_a_fetched_page, 0},
     {"told_once_although_watched_anew", told_once_although_watched_anew, 0},
 };
 
