@@ -192,18 +192,29 @@ static void say_idle(const struct exception *e, uint64_t operations_idle, uint64
     printf("\n");
 }
 
+/* The operations that take part in one of the relations. */
+static uint64_t taking_part(uint64_t relations_run)
+{
+    uint64_t set = 0;
+    for (unsigned r = 0; r < relation_count; r++)
+        for (unsigned i = 0; i < operation_count && relations_run >> r & 1; i++)
+            set |= (uint64_t)applies(&operations[i], &relations[r]) << i;
+    return set;
+}
+
 /* "all" asks for nothing in particular; whatever is named must occur. */
 unsigned exceptions_idle(uint64_t relations_run, bool cycles_run)
 {
     unsigned idle = 0;
+    uint64_t able = taking_part(relations_run);
     for (unsigned i = 0; i < exception_count; i++) {
         const struct exception *e = &exceptions[i];
         uint64_t named = (e->between == ~0ull ? 0 : e->between) | (e->and == ~0ull ? 0 : e->and);
-        named &= ~e->sometimes;
+        named &= ~e->sometimes & (e->cycles ? ~0ull : able);
         uint64_t where = e->cycles || e->relations == ~0ull ? 0 : e->relations;
         if (where & ~relations_run || (e->cycles && !cycles_run))
             continue;
-        bool nowhere = !e->met && (e->cycles || e->relations & relations_run);
+        bool nowhere = !e->met && (e->cycles || (e->relations & relations_run && able & e->between && able & e->and));
         if (!(named & ~e->met) && !(where & ~e->met_relations) && !nowhere)
             continue;
         say_idle(e, named & ~e->met, where & ~e->met_relations);
